@@ -1,0 +1,12 @@
+"""edc: live market data into a Parquet lake that is true.
+
+    config.toml ─► config ─► supervisor       builds everything, starts the last stage first
+                                 │
+    vendor ─► transport ─► adapter.decode ─► queue ─► spool ─► sink ─► lake ◄─ inspect
+              websocket    pure: no I/O,     bounded  Arrow    dedupe, Parquet
+              poll         no clock                   chunks   atomic
+              └────── ingest ──────────────────┘ └───── deliver ────┘
+
+Read in this order: events (the nouns), adapters (the contract, then one vendor), transport, ingest,
+queues, deliver, spool, sinks, lake, supervisor, cli.
+"""

@@ -1,0 +1,5 @@
+"""`python -m edc`."""
+
+from edc.cli import main
+
+main()

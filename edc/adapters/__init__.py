@@ -1,0 +1,134 @@
+"""The contract of an adapter: one file a vendor, and `ls edc/adapters` is the vendor list.
+
+A file offers `VENDOR`, which says what can be connected and builds an adapter for one feed. The
+adapter says where to connect and what to ask for, and turns frames into events. `decode` is pure:
+no I/O, no clock, no log. It returns the events of a frame (none for heartbeats and
+acknowledgements) and raises Skippable for a message that it cannot use, Fatal where the vendor
+refuses what only the operator can mend, Retriable where the vendor asks for another try.
+
+Sockets, reconnects, queues, files and counters belong to others. Packages outside edc add vendors
+through the entry-point group `edc.adapters`; one is imported only when the config names it.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from edc.events import Event
+from edc.times import parse_duration
+from edc.transport import Frame, Request
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""Seconds, written as `"200ms"`, `"60s"`, `"5m"`."""
+
+
+class Strict(BaseModel):
+    """Settings: frozen, and an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VendorOptions(Strict):
+    """What every `[vendors.NAME]` may say; a vendor adds its own."""
+
+    adapter: str | None = Field(None, description="the adapter, where NAME is not its name")
+    url: str | None = None
+    rest_url: str | None = None
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+
+
+class FeedOptions(Strict):
+    """What every `[feeds.NAME]` says; a vendor adds its own."""
+
+    vendor: str
+    channel: str
+    symbols: dict[str, tuple[str, ...]]
+    stale_after: Duration | None = Field(
+        None, gt=0, description="reconnect after this long without data in an open market"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One thing a vendor offers: how it is fetched and what comes of it."""
+
+    kind: Literal["websocket", "poll"]
+    asset_types: tuple[str, ...]
+    event_types: tuple[str, ...]
+    text: str
+
+
+class Adapter(Protocol):
+    """The part of a vendor that every feed has."""
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of one frame. Raises Skippable, Fatal or Retriable."""
+        ...
+
+
+class WebsocketAdapter(Adapter, Protocol):
+    """A feed that is pushed."""
+
+    url: str
+    stale_after: float
+    """Seconds without data, in an open market, after which the connection is made anew."""
+
+    def subscribe(self) -> Sequence[str]:
+        """The messages to send on a new connection, in order."""
+        ...
+
+
+class PollAdapter(Adapter, Protocol):
+    """A feed that is fetched."""
+
+    interval: float
+    """Seconds between the starts of two rounds."""
+
+    def requests(self) -> Sequence[Request]:
+        """The requests of one round."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlan:
+    """All that an adapter is built from. `vendor` is the name that the rows will carry."""
+
+    vendor: str
+    vendor_options: VendorOptions
+    options: FeedOptions
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """A vendor: its channels, its options, and how to build an adapter for a feed."""
+
+    title: str
+    needs_key: bool
+    channels: Mapping[str, Channel]
+    vendor_options: type[VendorOptions]
+    feed_options: type[FeedOptions]
+    build: Callable[[FeedPlan], Adapter]
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="edc.adapters")}
+
+
+def names() -> list[str]:
+    """All adapters that can be named in a config, built in and installed."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} | _plugins().keys())
+
+
+def load(name: str) -> Vendor:
+    """The vendor of that name. Raises KeyError if there is none."""
+    if name in {module.name for module in pkgutil.iter_modules(__path__)}:
+        return cast("Vendor", importlib.import_module(f"{__name__}.{name}").VENDOR)
+    return cast("Vendor", _plugins()[name].load())

@@ -1,0 +1,349 @@
+"""Tiingo's websocket protocol.
+
+A frame is a JSON object: `messageType` (A data, I info, H heartbeat, E error; U and D are listed by
+the vendor but were never seen), `service`, `response` on the last three, and `data`, on A an array
+without field names. The classes below name its fields, in order. Longer arrays are accepted: the
+vendor adds fields at the end. What the pages leave open is read as follows.
+
+* FX: the page's table swaps the last two fields; its examples prove ask size, then ask price.
+* IEX times come as text and as integer nanoseconds. The text is used: recordings show integers
+  that have been through a double.
+* A missing side of a book is None, whether it came as null or as 0.
+* UNCONFIRMED: whether a refused key is answered by `E` or by `I` with a code other than 200, and
+  with 401 or 403. All are taken. Which trade a `B` breaks is not said; it becomes a `cancel`.
+* Crypto `T` is a size-weighted aggregate of an exchange's prints, not one print. `SA` is Tiingo's
+  own aggregate price.
+* A quote of `equity` at level 4 is the vendor's estimate: its condition is `estimated`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from edc.adapters import FeedPlan
+from edc.adapters.tiingo.options import LEVELS, Symbols, TiingoFeedOptions, refusal
+from edc.errors import Fatal, Retriable, Skippable
+from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
+from edc.times import parse_iso
+from edc.transport import Frame
+
+_PATHS = {"iex": "iex", "equity": "equity/intraday", "fx": "fx", "crypto": "crypto"}
+_SILENCE = 150.0
+"""Seconds. Heartbeats come every 30 (the page) to 120 (observed); a quiet ticker is quieter."""
+
+
+class _IexTop(Struct, array_like=True, gc=False):
+    date: str
+    ns: int
+    ticker: str
+    bid_size: float | None
+    bid: float | None
+    mid: float | None
+    ask: float | None
+    ask_size: float | None
+    last: float | None
+    last_size: float | None
+    halted: int | None
+    after_hours: int | None
+    sweep: int | None
+    odd_lot: int | None
+    nms_exempt: int | None
+
+
+class _IexQuote(_IexTop, array_like=True, gc=False, tag="Q"):
+    pass
+
+
+class _IexTrade(_IexTop, array_like=True, gc=False, tag="T"):
+    pass
+
+
+class _IexBreak(_IexTop, array_like=True, gc=False, tag="B"):
+    pass
+
+
+class _Reference(Struct, array_like=True, gc=False):
+    date: str
+    ticker: str
+    price: float
+
+
+class _Liquidity(Struct, array_like=True, gc=False):
+    date: str
+    ticker: str
+    spread: float | None
+    bid_size: float | None
+    bid: float | None
+    reference: float | None
+    ask: float | None
+    ask_size: float | None
+
+
+class _FxQuote(Struct, array_like=True, gc=False, tag="Q"):
+    ticker: str
+    date: str
+    bid_size: float | None
+    bid: float | None
+    mid: float | None
+    ask_size: float | None
+    ask: float | None
+
+
+class _CryptoTrade(Struct, array_like=True, gc=False, tag="T"):
+    ticker: str
+    date: str
+    exchange: str
+    size: float
+    price: float
+
+
+class _CryptoQuote(Struct, array_like=True, gc=False, tag="Q"):
+    ticker: str
+    date: str
+    exchange: str
+    bid_size: float | None
+    bid: float | None
+    mid: float | None
+    ask_size: float | None
+    ask: float | None
+
+
+class _CryptoSynthetic(Struct, array_like=True, gc=False, tag="SA"):
+    ticker: str
+    date: str
+    exchange: str
+    price: float
+
+
+class _Message(Struct, gc=False, rename="camel"):
+    message_type: Literal["A"]
+
+
+class _IexMessage(_Message, gc=False):
+    service: Literal["iex"]
+    data: _IexQuote | _IexTrade | _IexBreak
+
+
+class _IexReferenceMessage(_Message, gc=False):
+    service: Literal["iex"]
+    data: _Reference
+
+
+class _EquityReferenceMessage(_Message, gc=False):
+    service: Literal["cons"]
+    data: _Reference
+
+
+class _EquityMessage(_Message, gc=False):
+    service: Literal["cons"]
+    data: _Liquidity
+
+
+class _FxMessage(_Message, gc=False):
+    service: Literal["fx"]
+    data: _FxQuote
+
+
+class _CryptoMessage(_Message, gc=False):
+    service: Literal["crypto_data"]
+    data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic
+
+
+class _Answer(Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Envelope(Struct, rename="camel"):
+    message_type: str
+    response: _Answer | None = None
+
+
+_UNKNOWN_FORMS = ("at `$.service`", "at `$.data[0]`")
+"""Where msgspec points when a service or a type letter is one that we do not know."""
+
+_READ_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, ValueError)
+
+
+class TiingoStream:
+    """One websocket channel of Tiingo."""
+
+    stale_after: float
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, TiingoFeedOptions)
+        channel = plan.options.channel
+        self.url = f"{plan.vendor_options.url}/{_PATHS[channel]}"
+        self.stale_after = plan.options.stale_after or _SILENCE
+        level = plan.options.threshold_level
+        self._level = LEVELS[channel][0] if level is None else level
+        self._symbols = Symbols(plan)
+        self._key = plan.key
+        self._event = self._reader(channel)
+
+    def subscribe(self) -> Sequence[str]:
+        """One message. The key is part of it; the vendor knows no other handshake."""
+        message = {
+            "eventName": "subscribe",
+            "authorization": self._key,
+            "eventData": {"thresholdLevel": self._level, "tickers": self._symbols.tickers},
+        }
+        return [msgspec.json.encode(message).decode()]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The event of an `A` frame, nothing for `I` and `H`; see `Adapter.decode`."""
+        try:
+            return (self._event(frame.data),)
+        except _READ_ERRORS as error:
+            return self._control(frame.data, error)
+
+    def _reader(self, channel: str) -> Callable[[bytes], Event]:
+        """From the bytes of an `A` frame to its event, for this channel at this level."""
+        if channel == "fx":
+            fx = msgspec.json.Decoder(_FxMessage).decode
+            return lambda data: self._quote(fx(data).data, None)
+        if channel == "crypto":
+            crypto = msgspec.json.Decoder(_CryptoMessage).decode
+            return lambda data: self._crypto(crypto(data).data)
+        if channel == "equity" and self._level == 4:  # noqa: PLR2004 - the vendor's number
+            liquidity = msgspec.json.Decoder(_EquityMessage).decode
+            return lambda data: self._liquidity(liquidity(data).data)
+        if channel == "equity":
+            equity = msgspec.json.Decoder(_EquityReferenceMessage).decode
+            return lambda data: self._reference(equity(data).data, None)
+        if self._level == 6:  # noqa: PLR2004 - the vendor's number
+            reference = msgspec.json.Decoder(_IexReferenceMessage).decode
+            return lambda data: self._reference(reference(data).data, "IEX")
+        top = msgspec.json.Decoder(_IexMessage).decode
+        return lambda data: self._iex(top(data).data)
+
+    def _reference(self, data: _Reference, exchange: str | None) -> RefPx:
+        symbol, asset_type = self._symbols.of(data.ticker)
+        return RefPx(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(data.date),
+            price=data.price,
+            price_type="reference",
+            exchange=exchange,
+        )
+
+    def _iex(self, data: _IexQuote | _IexTrade | _IexBreak) -> Event:
+        symbol, asset_type = self._symbols.of(data.ticker)
+        flags = {
+            "halted": data.halted,
+            "after_hours": data.after_hours,
+            "intermarket_sweep": data.sweep,
+            "odd_lot": data.odd_lot,
+            "rule_611_exempt": data.nms_exempt,
+        }
+        conditions = ",".join(name for name, flag in flags.items() if flag) or None
+        if isinstance(data, _IexQuote):
+            bid, bid_size = side_of(data.bid, data.bid_size)
+            ask, ask_size = side_of(data.ask, data.ask_size)
+            return Quote(
+                symbol=symbol,
+                asset_type=asset_type,
+                event_time=parse_iso(data.date),
+                bid=bid,
+                ask=ask,
+                mid=mid_of(bid, ask, data.mid),
+                bid_size=bid_size,
+                ask_size=ask_size,
+                exchange="IEX",
+                conditions=conditions,
+            )
+        if data.last is None:
+            raise ValueError("a trade without a price")
+        return Trade(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(data.date),
+            last_price=data.last,
+            last_size=data.last_size,
+            exchange="IEX",
+            conditions=conditions,
+            action="cancel" if isinstance(data, _IexBreak) else "new",
+        )
+
+    def _liquidity(self, data: _Liquidity) -> Quote:
+        symbol, asset_type = self._symbols.of(data.ticker)
+        bid, bid_size = side_of(data.bid, data.bid_size)
+        ask, ask_size = side_of(data.ask, data.ask_size)
+        return Quote(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(data.date),
+            bid=bid,
+            ask=ask,
+            mid=mid_of(bid, ask),
+            bid_size=bid_size,
+            ask_size=ask_size,
+            conditions="estimated",
+        )
+
+    def _crypto(self, data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic) -> Event:
+        if isinstance(data, _CryptoQuote):
+            return self._quote(data, data.exchange)
+        symbol, asset_type = self._symbols.of(data.ticker)
+        if isinstance(data, _CryptoTrade):
+            return Trade(
+                symbol=symbol,
+                asset_type=asset_type,
+                event_time=parse_iso(data.date),
+                last_price=data.price,
+                last_size=data.size,
+                exchange=data.exchange,
+            )
+        return RefPx(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(data.date),
+            price=data.price,
+            price_type="reference",
+            exchange=data.exchange,
+        )
+
+    def _quote(self, data: _FxQuote | _CryptoQuote, exchange: str | None) -> Quote:
+        symbol, asset_type = self._symbols.of(data.ticker)
+        bid, bid_size = side_of(data.bid, data.bid_size)
+        ask, ask_size = side_of(data.ask, data.ask_size)
+        return Quote(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(data.date),
+            bid=bid,
+            ask=ask,
+            mid=mid_of(bid, ask, data.mid),
+            bid_size=bid_size,
+            ask_size=ask_size,
+            exchange=exchange,
+        )
+
+    def _control(self, data: bytes, error: Exception) -> Sequence[Event]:
+        """A frame that is not readable data: an acknowledgement, an error, or something else."""
+        try:
+            envelope = msgspec.json.decode(data, type=_Envelope)
+        except _READ_ERRORS as not_even:
+            raise Skippable("malformed", str(not_even)) from not_even
+        answer = envelope.response
+        match envelope.message_type:
+            case "A":
+                unknown = str(error).endswith(_UNKNOWN_FORMS)
+                raise Skippable("unknown" if unknown else "malformed", str(error)) from error
+            case "I" | "H" if answer is None or answer.code == 200:  # noqa: PLR2004 - HTTP's
+                return ()
+            case "E" | "I" if answer is not None:
+                raise _failure(answer) from None
+            case kind:
+                raise Skippable("unknown", f"messageType {kind!r}") from None
+
+
+def _failure(answer: _Answer) -> Fatal | Retriable:
+    """`E` closes the connection. Only trouble on the vendor's side heals by itself."""
+    if answer.code == 429 or answer.code >= 500:  # noqa: PLR2004 - HTTP's
+        reason = "rate_limited" if answer.code == 429 else "server_error"  # noqa: PLR2004
+        return Retriable(reason, f"Tiingo answered {answer.code}: {answer.message}")
+    return refusal(answer.code, answer.message)

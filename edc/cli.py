@@ -1,0 +1,392 @@
+"""The command line: the only place that prints or exits.
+
+Exit codes: 0 done; 1 failed while running; 2 the operator must edit something; 74 the disk failed
+an fsync; 75 another daemon holds the instance.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from edc import adapters, audit, control, demo, live, logs
+from edc.config import Feed, Settings, key_variable, load, plan
+from edc.errors import ConfigError, EdcError
+from edc.files import write_problem
+from edc.logs import redact
+from edc.supervisor import Outcome, Supervisor, flush_report, recover
+from edc.times import parse_duration
+
+_REFRESH = 0.5
+
+app = typer.Typer(
+    help="Record live market data into a Parquet lake: every event once, every gap known.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+log = logging.getLogger(__name__)
+
+
+class LogFormat(StrEnum):
+    """For people or for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", show_default=True)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+DEFAULT_CONFIG = Path("config.toml")
+_debug = False
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        out.print(f"edc {version('edc')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option(help="Log more, and show tracebacks.")] = False,
+    _show: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    global _debug  # noqa: PLW0603 - one process, one command line
+    _debug = debug
+
+
+@app.command()
+def run(
+    *,
+    feeds: Annotated[
+        str | None,
+        typer.Option(help="Names of feeds, joined by commas; all of the file if left out."),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    duration: Annotated[
+        str | None, typer.Option(help='Stop, as SIGTERM would, after this long: "30s", "6h".')
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Poll each polling feed once, flush, and exit.")
+    ] = False,
+    demo_: Annotated[
+        bool, typer.Option("--demo", help="Record an embedded simulator: no key, no network.")
+    ] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="The form of log lines.")] = LogFormat.TEXT,
+) -> None:
+    """Record until stopped. SIGTERM and Ctrl-C drain and flush; a second one stops at once.
+
+    Examples:  edc run --demo   |   edc run --feeds stocks,fx,crypto   |   edc run --duration 6h
+    """
+    with _errors():
+        seconds = _seconds(duration)
+        names = None if feeds is None else [name.strip() for name in feeds.split(",")]
+        settings = load(None if demo_ and not config.exists() else config)
+        place = Path("the demo") if demo_ else config
+        code = asyncio.run(_record(settings, place, names, seconds, once, demo_, log_format))
+    raise typer.Exit(code)
+
+
+async def _record(
+    settings: Settings,
+    config: Path,
+    names: list[str] | None,
+    duration: float | None,
+    once: bool,  # noqa: FBT001 - as given on the command line
+    with_demo: bool,  # noqa: FBT001 - as given on the command line
+    log_format: LogFormat,
+) -> int:
+    """Run the daemon, and the demo's vendor with it if asked to; the exit code."""
+    vendor = demo.simulator() if with_demo else None
+    if vendor is not None:
+        await vendor.start()
+        settings = demo.settings(settings, vendor)
+    try:
+        planned = plan(settings, config, names)
+        if once:
+            _refuse_websockets(config, planned)
+        supervisor = Supervisor(settings, planned, once=once, duration=duration)
+        signalled = _on_signals(supervisor.stop)
+        with _live_view(supervisor, settings, log_format) as view:
+            helper = asyncio.create_task(_refresh(view), name="live view")
+            try:
+                outcome = await supervisor.run()
+            finally:
+                helper.cancel()
+        return _ended(settings, outcome, signalled=bool(signalled))
+    finally:
+        if vendor is not None:
+            await vendor.stop()
+
+
+def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
+    """Say what was recorded; the exit code."""
+    for kind, stats in outcome.written.items():
+        if stats.rows_written or stats.duplicates:
+            log.info(
+                "%s: %d rows in %d files, %d duplicates dropped",
+                kind,
+                stats.rows_written,
+                stats.files_written,
+                stats.duplicates,
+            )
+    log.info("stopped; the lake is %s", settings.storage.path)
+    if outcome.all_failed:
+        return 2
+    return 1 if outcome.failed and not signalled else 0
+
+
+def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
+    pushed = [feed.name for feed in planned if feed.channel.kind == "websocket"]
+    if pushed:
+        raise ConfigError(
+            str(config),
+            f"--once polls, but {', '.join(pushed)} {'are' if len(pushed) > 1 else 'is'} pushed",
+            "use --duration 30s for those, or name only polling feeds with --feeds",
+        )
+
+
+def _on_signals(stop: Callable[[], None]) -> list[int]:
+    """First signal: `stop`. Second: the end. The list fills with the signals that came."""
+    came: list[int] = []
+
+    def on_signal(number: int) -> None:
+        came.append(number)
+        if len(came) > 1:
+            err.show_cursor()
+            err.print("edc: stopped at once; `edc flush` recovers what is in the spool")
+            os._exit(1)
+        log.info("%s received", signal.Signals(number).name)
+        stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return came
+
+
+@contextmanager
+def _live_view(
+    supervisor: Supervisor, settings: Settings, log_format: LogFormat
+) -> Iterator[Live | None]:
+    """On a terminal a live table with the log above it, elsewhere only the log."""
+    level = logging.DEBUG if _debug else logging.INFO
+    if not (out.is_terminal and log_format is LogFormat.TEXT):
+        logs.configure(log_format, _write_line, level=level)
+        yield None
+        return
+    with Live(
+        get_renderable=lambda: live.status(supervisor.status(), settings.storage.timezone),
+        console=out,
+        auto_refresh=False,
+    ) as view:
+        logs.configure(log_format, _print_line, level=level)
+        try:
+            yield view
+        finally:
+            view.refresh()
+
+
+async def _refresh(view: Live | None) -> None:
+    while view is not None:
+        view.refresh()
+        await asyncio.sleep(_REFRESH)
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _print_line(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Write everything received so far into the lake, and wait for it.
+
+    Asks the running daemon; with none running, recovers what the spool holds.
+    """
+    with _errors():
+        settings = load(config)
+        try:
+            answer = control.ask(_socket(settings), "flush", timeout=600.0)
+        except control.NoDaemon:
+            with nullcontext() if as_json else err.status("recovering the spool"):
+                answer = flush_report(recover(settings))
+        _show(answer, as_json=as_json, table=live.written)
+
+
+@app.command()
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show feeds, rates, queues and files of the running daemon."""
+    with _errors():
+        settings = load(config)
+
+        def table(answer: dict[str, Any]) -> Any:
+            return live.status(answer, settings.storage.timezone)
+
+        if not watch:
+            _show(control.ask(_socket(settings), "status"), as_json=as_json, table=table)
+            return
+        with Live(console=out, auto_refresh=False) as view:
+            while True:
+                view.update(table(control.ask(_socket(settings), "status")), refresh=True)
+                time.sleep(_REFRESH)
+
+
+@app.command()
+def inspect(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    *,
+    timezone: Annotated[
+        str | None, typer.Option(help="Show times in this zone; the files' own if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency."""
+    with _errors():
+        report = audit.inspect(audit.find(paths), timezone)
+        _show(report, as_json=as_json, table=live.report)
+    if report.unreadable:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Check the configuration, without network and without changing anything."""
+    with _errors():
+        settings = load(config)
+        planned = plan(settings, config)
+        problem = write_problem(settings.storage.path)
+        if problem:
+            raise ConfigError(f"{config}: [storage] path", problem, "choose a folder edc may write")
+        answer = {
+            feed.name: {
+                "vendor": feed.vendor,
+                "source": feed.source,
+                "kind": feed.channel.kind,
+                "asset_types": list(feed.asset_types),
+            }
+            for feed in planned
+        }
+        if as_json:
+            _print_json(answer)
+            return
+        for name, facts in answer.items():
+            out.print(f"{name}: {facts['source']} by {facts['kind']}", highlight=False)
+        out.print(f"{config} is fine; the lake is {settings.storage.path}", highlight=False)
+
+
+@app.command()
+def vendors(*, as_json: JsonOption = False) -> None:
+    """List what can be connected."""
+    with _errors():
+        answer = [_vendor(name) for name in adapters.names()]
+        if as_json:
+            _print_json(answer)
+            return
+        for vendor in answer:
+            key = vendor["key_variable"] or "no key"
+            out.print(f"{vendor['name']}  {vendor['title']}  ({key})", style="bold")
+            for channel in vendor["channels"]:
+                kinds = ", ".join(channel["asset_types"])
+                line = f"  {channel['name']:<12} {channel['kind']:<10} {kinds:<11} "
+                out.print(line + channel["text"], highlight=False)
+
+
+def _vendor(name: str) -> dict[str, Any]:
+    vendor = adapters.load(name)
+    return {
+        "name": name,
+        "title": vendor.title,
+        "key_variable": key_variable(name) if vendor.needs_key else None,
+        "channels": [
+            {
+                "name": channel_name,
+                "kind": channel.kind,
+                "asset_types": list(channel.asset_types),
+                "event_types": list(channel.event_types),
+                "text": channel.text,
+            }
+            for channel_name, channel in vendor.channels.items()
+        ],
+    }
+
+
+def _socket(settings: Settings) -> Path:
+    return settings.storage.path / ".spool" / settings.storage.instance / "control.sock"
+
+
+def _seconds(duration: str | None) -> float | None:
+    if duration is None:
+        return None
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise ConfigError("--duration", f"{duration!r} is no duration", str(error)) from None
+
+
+def _show(answer: Any, *, as_json: bool, table: Callable[[Any], Any]) -> None:
+    if as_json:
+        _print_json(answer)
+    else:
+        out.print(table(answer))
+
+
+def _print_json(answer: Any) -> None:
+    sys.stdout.write(redact(msgspec.json.encode(answer).decode()) + "\n")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Errors as one line and an exit code; a traceback only where it was asked for."""
+    try:
+        yield
+    except EdcError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        _fail(f"{error}; what was received is in the spool, `edc flush` brings it in", 1)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if _debug:
+        err.print_exception()
+    err.print(f"edc: {redact(message)}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    gc.freeze()  # what was imported lives as long as the process
+    app()

@@ -1,0 +1,54 @@
+"""Frames that could not be used, kept as they came.
+
+`<path>/.dead/<feed>.jsonl`, one frame a line, in the form that `edc replay` reads:
+`{"received_ns": …, "epoch": …, "text": "…", "reason": "…", "problem": "…"}`, or `"b64"` for bytes
+that are not UTF-8. At 64 MiB the file becomes `<feed>.1.jsonl`, replacing the one before: a vendor
+gone mad costs at most 128 MiB a feed.
+"""
+
+import base64
+import logging
+from pathlib import Path
+
+import msgspec
+
+from edc.errors import Skippable
+from edc.logs import redact
+from edc.transport import Frame
+
+_LIMIT = 64 * 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class DeadLetters:
+    """The dead-letter files of one storage path."""
+
+    def __init__(self, path: Path, limit: int = _LIMIT) -> None:
+        self.folder = path / ".dead"
+        self._limit = limit
+        self._full = False
+
+    def keep(self, feed: str, frame: Frame, error: Skippable) -> None:
+        """Append a frame and why it was refused. A refusing disk is logged, once, not raised."""
+        entry: dict[str, object] = {"received_ns": frame.received_ns, "epoch": frame.epoch}
+        try:
+            entry["text"] = redact(frame.data.decode())
+        except UnicodeDecodeError:
+            entry["b64"] = base64.b64encode(frame.data).decode()
+        entry |= {"reason": error.reason, "problem": redact(error.problem)}
+        try:
+            self._append(feed, msgspec.json.encode(entry) + b"\n")
+            self._full = False
+        except OSError as problem:
+            if not self._full:
+                log.error("dead letters cannot be kept: %s", problem, extra={"feed": feed})
+            self._full = True
+
+    def _append(self, feed: str, line: bytes) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{feed}.jsonl"
+        if path.exists() and path.stat().st_size + len(line) > self._limit:
+            path.replace(self.folder / f"{feed}.1.jsonl")
+        with path.open("ab") as file:
+            file.write(line)

@@ -1,0 +1,209 @@
+"""The second of the two loops that every event runs through: from the queue to the lake.
+
+    transport ─frame─► Ingest ─event─► queue ─► Deliver ─chunk─► spool ─batch─► sink
+
+`Deliver` runs once for each event type. Every interval it writes the queue's content as a chunk;
+when a batch is due it hands chunks to the sink and then removes them. What a crash interrupts is
+done again, and the sink drops what it has. Files are written in threads: the loop never waits.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+
+import polars as pl
+
+from edc.events import Row, conform, epochs, to_frame
+from edc.metrics import LaneStats
+from edc.queues import Queue
+from edc.retry import Backoff, pause
+from edc.sinks import Sink, Written
+from edc.spool import BadChunkError, Chunk, Ordinals, Spool
+
+log = logging.getLogger(__name__)
+
+
+class Deliver:
+    """From one queue, by the spool, to the sink.
+
+    `interval` and `max_age` are seconds. A batch is due when `max_rows` rows are spooled, when the
+    oldest of them is `max_age` old, or when an earlier run left chunks behind.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        spool: Spool,
+        sink: Sink,
+        *,
+        timezone: str,
+        interval: float,
+        max_rows: int,
+        max_age: float,
+    ) -> None:
+        self.event_type = queue.event_type
+        self.stats = LaneStats(queue.event_type)
+        self._queue = queue
+        self._spool = spool
+        self._sink = sink
+        self._timezone = timezone
+        self._interval = interval
+        self._max_rows = max_rows
+        self._max_age = max_age
+        self._ordinals = Ordinals()
+        self._unwritten: pl.DataFrame | None = None
+        self._chunks: list[Chunk] = []
+        self._recovered = False
+        self._oldest = time.monotonic()
+        self._spooled = asyncio.Event()
+        self._spooling = asyncio.Lock()
+        self._sinking = asyncio.Lock()
+
+    def recover(self) -> int:
+        """Take over the chunks that an earlier run left; the number of their rows."""
+        self._chunks = self._spool.pending(self.event_type)
+        self._recovered = bool(self._chunks)
+        self._count_pending()
+        return self.stats.rows_pending
+
+    async def spool(self, stopping: asyncio.Event) -> None:
+        """Write a chunk every interval. Raises DiskFailed; other disk errors are waited out."""
+        backoff = Backoff(first=max(self._interval, 0.1), cap=5.0)
+        while not stopping.is_set():
+            await pause(stopping, self._interval)
+            try:
+                await self._write_chunk()
+                backoff.reset()
+            except OSError as error:
+                self.stats.spool_errors += 1
+                self._complain("the spool cannot be written, events wait in the queue", error)
+                await pause(stopping, backoff.next_delay())
+
+    async def batch(self, stopping: asyncio.Event) -> None:
+        """Write batches to the sink as they fall due. Raises DiskFailed; waits out the rest."""
+        backoff = Backoff()
+        while not stopping.is_set():
+            due_in = self._due_in()
+            if due_in is None or due_in > 0:
+                self._spooled.clear()
+                await _first_of(stopping, self._spooled, due_in)
+                continue
+            try:
+                await self._write_batches()
+                backoff.reset()
+            except OSError as error:
+                self.stats.sink_errors += 1
+                self._complain("the lake cannot be written, rows wait in the spool", error)
+                await pause(stopping, backoff.next_delay())
+
+    async def flush(self) -> Written:
+        """Everything queued now is in the lake when this returns. Raises OSError, DiskFailed."""
+        await self._write_chunk()
+        return await self._write_batches()
+
+    def _due_in(self) -> float | None:
+        """Seconds until a batch is due; None while there is nothing to write."""
+        if not self._chunks:
+            return None
+        if self._recovered or self.stats.rows_pending >= self._max_rows:
+            return 0.0
+        return self._oldest + self._max_age - time.monotonic()
+
+    async def _write_chunk(self) -> None:
+        async with self._spooling:
+            if self._unwritten is None:
+                rows = self._queue.drain()
+                if not rows:
+                    return
+                self._unwritten = await asyncio.to_thread(self._to_frame, rows)
+            chunk = await asyncio.to_thread(self._spool.append, self.event_type, self._unwritten)
+            self._unwritten = None
+            if not self._chunks:
+                self._oldest = time.monotonic()
+            self._chunks.append(chunk)
+            self._count_pending()
+            self.stats.chunks_written += 1
+            self.stats.rows_spooled += chunk.rows
+            self._spooled.set()
+
+    def _to_frame(self, rows: deque[Row]) -> pl.DataFrame:
+        """The rows of a chunk, final from here on."""
+        frame = to_frame(self.event_type, rows, self._timezone)
+        if self.event_type == "trade":
+            frame = self._ordinals.count(frame, epochs(rows))
+        return frame
+
+    async def _write_batches(self) -> Written:
+        """Write all chunks that are there now, about `max_rows` rows at a time."""
+        total = Written()
+        async with self._sinking:
+            left = len(self._chunks)
+            while left > 0:
+                some = self._first_chunks(left)
+                started = time.perf_counter()
+                written = await asyncio.to_thread(self._write_batch, some)
+                del self._chunks[: len(some)]
+                left -= len(some)
+                self._oldest = time.monotonic()
+                self._account(written, time.perf_counter() - started)
+                total.add(written)
+            self._recovered = False
+        return total
+
+    def _first_chunks(self, most: int) -> list[Chunk]:
+        """Chunks from the front, until they hold `max_rows` rows."""
+        some: list[Chunk] = []
+        rows = 0
+        for chunk in self._chunks[:most]:
+            some.append(chunk)
+            rows += chunk.rows
+            if rows >= self._max_rows:
+                break
+        return some
+
+    def _write_batch(self, chunks: list[Chunk]) -> Written:
+        """Hand chunks to the sink, then remove them. A chunk that cannot be read is set aside."""
+        frames = []
+        for chunk in chunks:
+            try:
+                rows = self._spool.read(chunk)
+                frames.append(conform(rows, self.event_type, self._timezone))
+            except BadChunkError as error:
+                aside = self._spool.set_aside(chunk, str(error))
+                log.error("%s; %d rows set aside", error, chunk.rows, extra={"file": str(aside)})
+        written = Written()
+        if frames:
+            names = [chunk.name for chunk in chunks]
+            written = self._sink.write(self.event_type, pl.concat(frames), names)
+        self._spool.remove(chunks)
+        return written
+
+    def _account(self, written: Written, seconds: float) -> None:
+        stats = self.stats
+        stats.flushes += 1
+        stats.flush_seconds += seconds
+        stats.rows_written += written.rows
+        stats.duplicates += written.duplicates
+        stats.files_written += len(written.files)
+        stats.bytes_written += written.size
+        stats.last_flush_ns = time.time_ns()
+        if written.files:
+            stats.last_file = str(written.files[-1])
+        self._count_pending()
+
+    def _count_pending(self) -> None:
+        self.stats.rows_pending = sum(chunk.rows for chunk in self._chunks)
+
+    def _complain(self, what: str, error: OSError) -> None:
+        log.error("%s: %s", what, error, extra={"event_type": self.event_type})
+
+
+async def _first_of(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:
+    """Return when one of two events is set, or after `seconds`."""
+    waits = [asyncio.ensure_future(one.wait()), asyncio.ensure_future(other.wait())]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,110 @@
+"""Errors, named for what happens next.
+
+EdcError
+├── ConfigError     the operator must edit something; before start; exit 2
+├── Fatal           this feed cannot go on, others do       (key refused, not entitled)
+├── Retriable       wait and try again, perhaps `.after` seconds     (connection lost, stale)
+├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
+├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
+└── InstanceHeld    another daemon holds this instance of the storage path; exit 75
+
+Each carries its facts as attributes and forms its sentence from them. Imports nothing of edc.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class EdcError(Exception):
+    """The root of all errors that edc raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(EdcError):
+    """The operator must edit something: `place` says where, `mend` what to write instead."""
+
+    exit_code = 2
+
+    def __init__(self, place: str, problem: str, mend: str = "") -> None:
+        super().__init__(place, problem, mend)
+        self.place, self.problem, self.mend = place, problem, mend
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}" + (f"; {self.mend}" if self.mend else "")
+
+
+class Fatal(EdcError):
+    """One feed cannot go on until the operator mends something; the others do."""
+
+    exit_code = 2
+
+    def __init__(self, problem: str, mend: str) -> None:
+        super().__init__(problem, mend)
+        self.problem, self.mend = problem, mend
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.mend}"
+
+
+class Retriable(EdcError):
+    """Wait and try again: `after` seconds if the vendor said so, else as the back-off says.
+
+    `reason` is one of a few words, for metrics: disconnected, refused, stale, half_open, timeout,
+    rate_limited, server_error, crashed.
+    """
+
+    def __init__(self, reason: str, problem: str, after: float | None = None) -> None:
+        super().__init__(reason, problem, after)
+        self.reason, self.problem, self.after = reason, problem, after
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+class Skippable(EdcError):
+    """One message (or part of one) cannot be used. `events` are those of it that can.
+
+    `reason` is `malformed` (it should have been readable) or `unknown` (a form that the dossier
+    does not list).
+    """
+
+    def __init__(self, reason: str, problem: str, events: Sequence[object] = ()) -> None:
+        super().__init__(reason, problem)
+        self.reason, self.problem, self.events = reason, problem, events
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.problem}"
+
+
+class DiskFailed(EdcError):
+    """An fsync failed: what was written may be gone. The daemon stops; a restart recovers."""
+
+    exit_code = 74
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return (
+            f"fsync of {self.path} failed: {self.problem}; "
+            "check the disk (dmesg, SMART), then start edc again: it recovers from the spool"
+        )
+
+
+class InstanceHeld(EdcError):
+    """Another daemon, with process id `pid`, writes this instance of the storage path."""
+
+    exit_code = 75
+
+    def __init__(self, path: str, instance: str, pid: int | None) -> None:
+        super().__init__(path, instance, pid)
+        self.path, self.instance, self.pid = path, instance, pid
+
+    def __str__(self) -> str:
+        holder = f"process {self.pid}" if self.pid else "another process"
+        return (
+            f"{self.path}: instance {self.instance!r} is held by {holder}; "
+            "stop it, or give this one a storage.instance of its own"
+        )

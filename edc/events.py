@@ -1,0 +1,261 @@
+"""The nouns: Trade, Quote, RefPx and Gap, their columns, types and meaning.
+
+Names and order of the columns are fixed (README, "The tables"). Times are integers here, ns since
+the epoch, UTC; in a frame they are `Datetime("ns")` in the storage time zone. Unknown is None:
+never 0, never NaN, never an empty string. Imports nothing of edc.
+"""
+
+from collections.abc import Collection
+from operator import attrgetter
+from typing import ClassVar
+
+import msgspec
+import polars as pl
+
+SCHEMA_VERSION = 1
+"""Written to every footer; a reader refuses a newer one."""
+
+ASSET_TYPES = ("stock", "etf", "fx", "crypto")
+
+
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Where an event came in. `epoch` rises with each connection and is unique in a process."""
+
+    feed: str
+    vendor: str
+    source: str
+    epoch: int
+
+
+class Event(msgspec.Struct, kw_only=True, gc=False):
+    """What the tables share. The adapter gives the first three, the ingest loop the rest.
+
+    Not tracked by the garbage collector: nothing here refers back to an event.
+    """
+
+    event_type: ClassVar[str]
+
+    symbol: str
+    asset_type: str
+    event_time: int
+    created_at: int = 0
+    origin: Origin | None = None
+
+
+class Trade(Event, kw_only=True, gc=False):
+    """A trade, or its cancellation or correction (`action`). Sizes in shares or base currency."""
+
+    event_type = "trade"
+
+    last_price: float
+    last_size: float | None
+    exchange: str | None = None
+    trade_id: str | None = None
+    side: str | None = None
+    conditions: str | None = None
+    action: str = "new"
+    sequence: int | None = None
+
+
+class Quote(Event, kw_only=True, gc=False):
+    """The top of a book. A crossed quote is data, not an error."""
+
+    event_type = "quote"
+
+    bid: float | None
+    ask: float | None
+    mid: float | None
+    bid_size: float | None = None
+    ask_size: float | None = None
+    exchange: str | None = None
+    bid_exchange: str | None = None
+    ask_exchange: str | None = None
+    conditions: str | None = None
+    sequence: int | None = None
+
+
+class RefPx(Event, kw_only=True, gc=False):
+    """A price that is neither a trade nor a quote; `price_type` says what it is instead."""
+
+    event_type = "ref_px"
+
+    price: float
+    price_type: str
+    exchange: str | None = None
+    sequence: int | None = None
+
+
+class Gap(msgspec.Struct, kw_only=True, gc=False):
+    """A row of the ledger: between `started_at` and `ended_at`, `cause` may have lost events.
+
+    `rows_lost` is None where the number cannot be known. `state` is `open` until a back-fill
+    closes it.
+    """
+
+    event_type: ClassVar[str] = "gap"
+
+    feed: str
+    vendor: str
+    source: str
+    started_at: int
+    ended_at: int
+    cause: str
+    symbol: str | None = None
+    rows_lost: int | None = None
+    state: str = "open"
+    rows_filled: int | None = None
+    created_at: int
+
+
+Row = Event | Gap
+
+EVENT_TYPES = ("trade", "quote", "ref_px", "gap")
+
+_TEXT, _REAL, _INT, _TIME = pl.String(), pl.Float64(), pl.Int64(), pl.Datetime("ns", "UTC")
+
+_COLUMNS: dict[str, dict[str, pl.DataType]] = {
+    "trade": {
+        "asset_type": _TEXT,
+        "event_type": _TEXT,
+        "symbol": _TEXT,
+        "last_size": _REAL,
+        "last_price": _REAL,
+        "event_time": _TIME,
+        "vendor": _TEXT,
+        "source": _TEXT,
+        "exchange": _TEXT,
+        "trade_id": _TEXT,
+        "side": _TEXT,
+        "conditions": _TEXT,
+        "action": _TEXT,
+        "sequence": _INT,
+        "ordinal": _INT,
+        "created_at": _TIME,
+    },
+    "quote": {
+        "asset_type": _TEXT,
+        "event_type": _TEXT,
+        "symbol": _TEXT,
+        "bid_size": _REAL,
+        "ask_size": _REAL,
+        "bid": _REAL,
+        "ask": _REAL,
+        "mid": _REAL,
+        "event_time": _TIME,
+        "vendor": _TEXT,
+        "source": _TEXT,
+        "exchange": _TEXT,
+        "bid_exchange": _TEXT,
+        "ask_exchange": _TEXT,
+        "conditions": _TEXT,
+        "sequence": _INT,
+        "created_at": _TIME,
+    },
+    "ref_px": {
+        "asset_type": _TEXT,
+        "event_type": _TEXT,
+        "symbol": _TEXT,
+        "price": _REAL,
+        "price_type": _TEXT,
+        "vendor": _TEXT,
+        "source": _TEXT,
+        "exchange": _TEXT,
+        "event_time": _TIME,
+        "sequence": _INT,
+        "created_at": _TIME,
+    },
+    "gap": {
+        "feed": _TEXT,
+        "vendor": _TEXT,
+        "source": _TEXT,
+        "symbol": _TEXT,
+        "started_at": _TIME,
+        "ended_at": _TIME,
+        "cause": _TEXT,
+        "rows_lost": _INT,
+        "state": _TEXT,
+        "rows_filled": _INT,
+        "created_at": _TIME,
+    },
+}
+
+_ORIGIN = ("vendor", "source")
+_GIVEN_LATER = ("event_type", "ordinal")
+
+
+def schema(event_type: str, timezone: str) -> dict[str, pl.DataType]:
+    """The columns of a table, in order, with times in `timezone`."""
+    zoned = pl.Datetime("ns", timezone)
+    return {
+        name: zoned if dtype == _TIME else dtype for name, dtype in _COLUMNS[event_type].items()
+    }
+
+
+def time_column(event_type: str) -> str:
+    """The column that places a row in the lake."""
+    return "started_at" if event_type == "gap" else "event_time"
+
+
+def identity(event_type: str) -> list[str]:
+    """The columns that make two rows the same event: all but `created_at`."""
+    return [name for name in _COLUMNS[event_type] if name != "created_at"]
+
+
+def to_frame(event_type: str, rows: Collection[Row], timezone: str) -> pl.DataFrame:
+    """Rows of one type as a frame in the table's columns. `ordinal` is 0: the spool counts it.
+
+    `timezone` names the zone of the time columns; the instants stay the same.
+    """
+    columns: list[pl.Series] = []
+    of_origin = event_type != "gap"
+    for name, dtype in schema(event_type, timezone).items():
+        if name in _GIVEN_LATER:
+            value: str | int = event_type if name == "event_type" else 0
+            columns.append(pl.repeat(value, len(rows), dtype=dtype, eager=True).alias(name))
+            continue
+        get = attrgetter(f"origin.{name}" if of_origin and name in _ORIGIN else name)
+        if isinstance(dtype, pl.Datetime):
+            instants = pl.Series(name, list(map(get, rows)), dtype=pl.Int64)
+            columns.append(instants.cast(dtype))
+        else:
+            columns.append(pl.Series(name, list(map(get, rows)), dtype=dtype))
+    return pl.DataFrame(columns)
+
+
+def epochs(rows: Collection[Row]) -> pl.Series:
+    """The connection epoch of each row, in the order of `to_frame`."""
+    return pl.Series("epoch", list(map(attrgetter("origin.epoch"), rows)), dtype=pl.Int64)
+
+
+def conform(frame: pl.DataFrame, event_type: str, timezone: str) -> pl.DataFrame:
+    """`frame` in the present columns and time zone, whatever zone it was written in."""
+    return frame.select(
+        pl.col(name).dt.convert_time_zone(timezone)
+        if isinstance(dtype, pl.Datetime)
+        else pl.col(name).cast(dtype)
+        for name, dtype in schema(event_type, timezone).items()
+    )
+
+
+def spell(symbol: str, asset_type: str) -> str:
+    """One spelling for all vendors: `BRK.B` is `brk-b`, `EUR/USD` is `eurusd`.
+
+    Pairs (fx, crypto) are joined; a stock's share class comes after a dash.
+    """
+    text = symbol.strip().lower()
+    joint = "" if asset_type in ("fx", "crypto") else "-"
+    for mark in "./_- ":
+        text = text.replace(mark, joint)
+    return text
+
+
+def side_of(price: float | None, size: float | None) -> tuple[float | None, float | None]:
+    """A side of a book; one without a price (null or 0) is not there, and neither is its size."""
+    return (price, size) if price else (None, None)
+
+
+def mid_of(bid: float | None, ask: float | None, sent: float | None = None) -> float | None:
+    """The vendor's mid if it sent one, else the mean; None where a side is missing."""
+    if bid is None or ask is None:
+        return None
+    return (bid + ask) / 2 if sent is None else sent

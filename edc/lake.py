@@ -1,0 +1,204 @@
+"""The lake: where a file lives, what it says about itself, and which rows are there already.
+
+`<path>/<event_type>/date=2026-02-13/hour=13/consol_feeds_<event_type>_20260213_130922_668051.parquet`:
+the folder from the time of the event, the name from the time of writing, both in the storage time
+zone. The footer carries schema version, edc version, instance, chunk ids and the time range of the
+rows, under keys that begin with `edc.`.
+"""
+
+import io
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from edc import files
+from edc.events import SCHEMA_VERSION, conform, identity, time_column
+from edc.times import SECOND
+
+_QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
+_ROW_GROUP = 122_880
+_FOLDERS_KEPT = 256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A Parquet file that was just published."""
+
+    path: Path
+    rows: int
+    size: int
+
+
+class Lake:
+    """The Parquet files under a storage path, as one instance writes them.
+
+    Not safe for two threads on one event type.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        timezone: str,
+        partition: str,
+        instance: str,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.path = path
+        self.timezone = timezone
+        self.instance = instance
+        self._zone = ZoneInfo(timezone)
+        self._layout = "date=%Y-%m-%d/hour=%H" if partition == "hour" else "date=%Y-%m-%d"
+        self._now_ns = now_ns
+        self._ranges: dict[Path, dict[str, tuple[int, int]]] = {}
+
+    def partitions(
+        self, event_type: str, rows: pl.DataFrame
+    ) -> Iterator[tuple[Path, pl.DataFrame]]:
+        """The folders that `rows` belong in, each with its rows in their order."""
+        quarter = pl.col(time_column(event_type)).to_physical() // _QUARTER
+        numbered = rows.with_columns(quarter.alias("quarter"))
+        folders = {
+            number: self._folder(event_type, number) for number in numbered["quarter"].unique()
+        }
+        numbered = numbered.with_columns(
+            pl.col("quarter").replace_strict(folders, return_dtype=pl.String)
+        )
+        for folder, part in numbered.group_by("quarter", maintain_order=True):
+            yield self.path / str(folder[0]), part.drop("quarter")
+
+    def unseen(self, event_type: str, folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of one folder that its files do not hold yet, equal in all but `created_at`.
+
+        Only files whose time range holds the time of one of the rows are read, one at a time.
+        """
+        column = time_column(event_type)
+        times = rows[column].to_physical().sort()
+        for name, (low, high) in self._time_ranges(event_type, folder).items():
+            first = times.search_sorted(low, "left")
+            if first == times.search_sorted(high, "right"):
+                continue
+            held = self._read_range(event_type, folder / name, times)
+            if held is not None:
+                rows = rows.join(
+                    held,
+                    on=identity(event_type),
+                    how="anti",
+                    nulls_equal=True,
+                    maintain_order="left",
+                )
+            if rows.is_empty():
+                break
+        return rows
+
+    def write(
+        self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: list[str]
+    ) -> WrittenFile:
+        """Publish rows of one folder as one file. Raises OSError (with errno) or DiskFailed."""
+        column = time_column(event_type)
+        rows = rows.sort("symbol", column, "created_at", nulls_last=True, maintain_order=True)
+        times = rows[column].to_physical()
+        low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
+        buffer = io.BytesIO()
+        rows.write_parquet(
+            buffer,
+            compression="zstd",
+            statistics=True,
+            row_group_size=_ROW_GROUP,
+            metadata={
+                "edc.schema_version": str(SCHEMA_VERSION),
+                "edc.version": version("edc"),
+                "edc.instance": self.instance,
+                "edc.event_type": event_type,
+                "edc.chunks": " ".join(chunks),
+                "edc.time_range": f"{low} {high}",
+            },
+        )
+        files.make_folder(folder)
+        data = buffer.getbuffer()
+        path = self._publish(event_type, folder, data)
+        self._time_ranges(event_type, folder)[path.name] = (low, high)
+        return WrittenFile(path, rows.height, len(data))
+
+    def _publish(self, event_type: str, folder: Path, data: memoryview) -> Path:
+        """Write under the name of this microsecond, or the next that is free."""
+        now_ns = self._now_ns()
+        while True:
+            stamp = datetime.fromtimestamp(now_ns // 1000 / 1e6, self._zone)
+            path = folder / f"consol_feeds_{event_type}_{stamp:%Y%m%d_%H%M%S_%f}.parquet"
+            try:
+                files.publish(path, data)
+            except FileExistsError:
+                now_ns += 1000
+            else:
+                return path
+
+    def _folder(self, event_type: str, quarter: int) -> str:
+        moment = datetime.fromtimestamp(quarter * _QUARTER // SECOND, self._zone)
+        return f"{event_type}/{moment.strftime(self._layout)}"
+
+    def _time_ranges(self, event_type: str, folder: Path) -> dict[str, tuple[int, int]]:
+        """The time range of each file in a folder; footers are read once."""
+        known = self._ranges.pop(folder, {})
+        present = {path.name for path in folder.glob("[!._]*.parquet")} if folder.exists() else ()
+        ranges = {name: known[name] for name in known if name in present}
+        for name in present:
+            if name not in ranges:
+                found = self._time_range(event_type, folder / name)
+                if found is not None:
+                    ranges[name] = found
+        self._ranges[folder] = ranges  # last used, last evicted
+        while len(self._ranges) > _FOLDERS_KEPT:
+            del self._ranges[next(iter(self._ranges))]
+        return ranges
+
+    def _time_range(self, event_type: str, path: Path) -> tuple[int, int] | None:
+        """The times of the first and last row; None for an empty, damaged or vanished file."""
+        try:
+            said = pl.read_parquet_metadata(path).get("edc.time_range")
+            if said:
+                low, high = said.split()
+                return int(low), int(high)
+            column = pl.col(time_column(event_type)).cast(pl.Datetime("ns", "UTC")).to_physical()
+            found = pl.scan_parquet(path, hive_partitioning=False).select(
+                low=column.min(), high=column.max()
+            )
+            low, high = found.collect().row(0)
+        except FileNotFoundError:
+            return None
+        except pl.exceptions.PolarsError as error:
+            self._set_aside_if_damaged(path, error)
+            return None
+        return None if low is None else (int(low), int(high))
+
+    def _read_range(self, event_type: str, path: Path, times: pl.Series) -> pl.DataFrame | None:
+        """What a file holds between the first and last of `times`, in the columns of identity."""
+        column = time_column(event_type)
+        scan = pl.scan_parquet(path, hive_partitioning=False)
+        try:
+            zoned = scan.collect_schema()[column]  # a literal in the file's own zone prunes groups
+            low, high = (pl.lit(times[at], pl.Int64).cast(zoned) for at in (0, -1))
+            held = scan.filter(pl.col(column).is_between(low, high)).collect()
+        except FileNotFoundError:
+            return None  # another instance compacted it since the folder was listed
+        except pl.exceptions.PolarsError as error:
+            self._set_aside_if_damaged(path, error)
+            return None
+        return conform(held, event_type, self.timezone).select(identity(event_type))
+
+    def _set_aside_if_damaged(self, path: Path, error: Exception) -> None:
+        """Move a file that cannot be read at all; for an intact one the error is ours: raise it."""
+        try:
+            pl.read_parquet(path, hive_partitioning=False)
+        except pl.exceptions.PolarsError:
+            aside = files.set_aside(self.path, path, str(error))
+            log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})
+        else:
+            raise error

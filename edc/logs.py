@@ -1,0 +1,96 @@
+"""Logs: text for people, JSON lines for machines, and no secret in either.
+
+A level says what the operator must do. error: data was lost or hands are needed; warning: odd, but
+recovered; info: what was asked for has happened; debug: never per event. Fields are passed as
+`extra={"feed": …}`.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterable
+from urllib.parse import quote
+
+import msgspec
+
+from edc.times import SECOND, format_iso
+
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SHORTEST_SECRET = 4
+
+
+class Redactor:
+    """Replaces every known secret in a text by `***`, also where it is URL-encoded."""
+
+    def __init__(self) -> None:
+        self._secrets: list[str] = []
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Know these secrets from now on. Ones under four characters would redact prose."""
+        for secret in secrets:
+            for form in {secret, quote(secret, safe="")}:
+                if len(form) >= _SHORTEST_SECRET and form not in self._secrets:
+                    self._secrets.append(form)
+        self._secrets.sort(key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """`text` without secrets."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+redact = Redactor()
+"""The one redactor of the process: configuration adds to it, every output passes through it."""
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _PLAIN}
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-02-13T13:09:22Z INFO  message  feed=stocks`: one line a record, but for tracebacks."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as a line, redacted."""
+        stamp = format_iso(int(record.created * SECOND))[:19]
+        fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
+        line = f"{stamp}Z {record.levelname:<7} {record.getMessage()}{fields}".replace("\n", " ")
+        if record.exc_info:
+            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return redact(line)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, event, logger, then the record's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """A record as a JSON object, redacted."""
+        entry: dict[str, object] = {
+            "ts": format_iso(int(record.created * SECOND)),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+            **_fields(record),
+        }
+        if record.exc_info:
+            entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return redact(msgspec.json.encode(entry, enc_hook=str).decode())
+
+
+class _Lines(logging.Handler):
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(self.format(record))
+
+
+def configure(log_format: str, write: Callable[[str], None], *, level: int = logging.INFO) -> None:
+    """Send every log line, as `text` or `json`, to `write`. Libraries speak from warning up."""
+    handler = _Lines(write)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+    logging.getLogger("edc").setLevel(level)

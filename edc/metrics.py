@@ -1,0 +1,188 @@
+"""Counters, kept as plain integers where the work is done and read when somebody asks.
+
+The hot path adds to an attribute; the control socket and the Prometheus endpoint read the same
+attributes, so that they never disagree.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from edc.queues import Queue
+from edc.times import SECOND
+
+
+@dataclass(slots=True)
+class FeedStats:
+    """What one feed has done since the start. `state` is a word of the status table."""
+
+    feed: str
+    vendor: str
+    source: str
+    state: str = "starting"
+    problem: str = ""
+    frames: int = 0
+    data_frames: int = 0
+    received_bytes: int = 0
+    events: dict[str, int] = field(default_factory=dict)
+    skipped: Counter[str] = field(default_factory=Counter)
+    connects: int = 0
+    disconnects: Counter[str] = field(default_factory=Counter)
+    epoch: int = 0
+    last_event_ns: int = 0
+    last_received_ns: int = 0
+
+    @property
+    def event_count(self) -> int:
+        """Events of all types."""
+        return sum(self.events.values())
+
+
+@dataclass(slots=True)
+class LaneStats:
+    """What became of the events of one type after the queue."""
+
+    event_type: str
+    chunks_written: int = 0
+    rows_spooled: int = 0
+    rows_pending: int = 0
+    rows_written: int = 0
+    duplicates: int = 0
+    files_written: int = 0
+    bytes_written: int = 0
+    flush_seconds: float = 0.0
+    flushes: int = 0
+    spool_errors: int = 0
+    sink_errors: int = 0
+    last_flush_ns: int = 0
+    last_file: str = ""
+
+
+class DaemonCollector(Collector):
+    """Feeds, queues and lanes as Prometheus metrics, read at the moment of the scrape."""
+
+    def __init__(
+        self,
+        feeds: Callable[[], list[FeedStats]],
+        queues: dict[str, Queue],
+        lanes: dict[str, LaneStats],
+    ) -> None:
+        self._feeds, self._queues, self._lanes = feeds, queues, lanes
+
+    def collect(self) -> Iterator[Metric]:
+        """All families. Labels: feed, vendor, event_type, reason; never the symbol."""
+        build = GaugeMetricFamily("edc_build_info", "Version of edc.", labels=["version"])
+        build.add_metric([version("edc")], 1)
+        yield build
+        yield from self._of_feeds()
+        yield from self._of_queues()
+        yield from self._of_lanes()
+
+    def _of_feeds(self) -> Iterator[Metric]:
+        labels = ["feed", "vendor"]
+        up = GaugeMetricFamily("edc_feed_up", "1 while the feed delivers data.", labels=labels)
+        last = GaugeMetricFamily(
+            "edc_feed_last_event_timestamp_seconds", "Receipt of the last event.", labels=labels
+        )
+        frames = CounterMetricFamily("edc_feed_frames", "Frames received.", labels=labels)
+        size = CounterMetricFamily("edc_feed_received_bytes", "Bytes received.", labels=labels)
+        connects = CounterMetricFamily("edc_feed_connects", "Connections made.", labels=labels)
+        ends = CounterMetricFamily(
+            "edc_feed_disconnects", "Connections ended.", labels=[*labels, "reason"]
+        )
+        events = CounterMetricFamily(
+            "edc_feed_events", "Events decoded.", labels=[*labels, "event_type"]
+        )
+        skipped = CounterMetricFamily(
+            "edc_feed_skipped_frames", "Frames kept as dead letters.", labels=[*labels, "reason"]
+        )
+        for stats in self._feeds():
+            names = [stats.feed, stats.vendor]
+            up.add_metric(names, float(stats.state == "live"))
+            last.add_metric(names, stats.last_received_ns / SECOND)
+            frames.add_metric(names, stats.frames)
+            size.add_metric(names, stats.received_bytes)
+            connects.add_metric(names, stats.connects)
+            for family, counts in (
+                (ends, stats.disconnects),
+                (events, stats.events),
+                (skipped, stats.skipped),
+            ):
+                for label, count in counts.items():
+                    family.add_metric([*names, label], count)
+        yield from (up, last, frames, size, connects, ends, events, skipped)
+
+    def _of_queues(self) -> Iterator[Metric]:
+        labels = ["event_type"]
+        depth = GaugeMetricFamily("edc_queue_events", "Events waiting.", labels=labels)
+        capacity = GaugeMetricFamily("edc_queue_capacity_events", "Queue capacity.", labels=labels)
+        dropped = CounterMetricFamily("edc_queue_dropped_events", "Dropped.", labels=labels)
+        for event_type, queue in self._queues.items():
+            depth.add_metric([event_type], len(queue))
+            capacity.add_metric([event_type], queue.capacity)
+            dropped.add_metric([event_type], queue.dropped)
+        yield from (depth, capacity, dropped)
+
+    def _of_lanes(self) -> Iterator[Metric]:
+        counters = {
+            "chunks_written": ("edc_spool_chunks", "Spool chunks written."),
+            "rows_spooled": ("edc_spool_rows", "Rows written to the spool."),
+            "spool_errors": ("edc_spool_errors", "Chunk writes that failed and were retried."),
+            "rows_written": ("edc_sink_rows", "Rows written to the lake."),
+            "duplicates": ("edc_sink_duplicate_rows", "Rows that the lake already had."),
+            "files_written": ("edc_sink_files", "Parquet files written."),
+            "bytes_written": ("edc_sink_written_bytes", "Bytes of Parquet written."),
+            "flushes": ("edc_sink_flushes", "Batches written."),
+            "flush_seconds": ("edc_sink_flush_seconds", "Time spent writing batches."),
+            "sink_errors": ("edc_sink_errors", "Batches that failed and were retried."),
+        }
+        for attribute, (name, text) in counters.items():
+            family = CounterMetricFamily(name, text, labels=["event_type"])
+            for event_type, stats in self._lanes.items():
+                family.add_metric([event_type], getattr(stats, attribute))
+            yield family
+        pending = GaugeMetricFamily(
+            "edc_spool_pending_rows", "Rows spooled but not yet in the lake.", labels=["event_type"]
+        )
+        last = GaugeMetricFamily(
+            "edc_sink_last_success_timestamp_seconds", "Last batch written.", labels=["event_type"]
+        )
+        for event_type, stats in self._lanes.items():
+            pending.add_metric([event_type], stats.rows_pending)
+            last.add_metric([event_type], stats.last_flush_ns / SECOND)
+        yield from (pending, last)
+
+
+def registry(collector: Collector) -> CollectorRegistry:
+    """A registry of our metrics and the process's own; no global state."""
+    made = CollectorRegistry()
+    made.register(collector)
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    return made
+
+
+class Rate:
+    """Events a second over the last few calls of `sample`."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._last = (now(), 0)
+        self.value = 0.0
+
+    def sample(self, count: int) -> float:
+        """The rate since the last sample, smoothed a little; `count` is the running total."""
+        then, before = self._last
+        elapsed = (now := self._now()) - then
+        if elapsed > 0:
+            latest = (count - before) / elapsed
+            self.value = latest if not self.value else 0.5 * self.value + 0.5 * latest
+            self._last = (now, count)
+        return self.value

@@ -1,0 +1,94 @@
+"""The HTTP server: /metrics for Prometheus, /livez and /readyz for whoever restarts things.
+
+Bound to loopback unless told otherwise. A client that is slow with its headers is cut off.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from edc.errors import ConfigError
+from edc.metrics import registry
+
+_LIVE_WITHIN = 5.0
+_BEAT = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class HttpServer:
+    """Serves what a collector counts and what `readiness` checks; `listen` is `host:port`."""
+
+    def __init__(
+        self, listen: str, collector: Collector, readiness: Callable[[], Mapping[str, bool]]
+    ) -> None:
+        self._listen = listen
+        self._registry = registry(collector)
+        self._readiness = readiness
+        self._runner: web.AppRunner | None = None
+        self._beat_at = time.monotonic()
+        self._beating: asyncio.Task[None] | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen, unless the address is empty. Raises ConfigError where it cannot."""
+        if not self._listen:
+            return
+        app = web.Application(client_max_size=64 * 1024)
+        app.add_routes(
+            [
+                web.get("/metrics", self._metrics),
+                web.get("/livez", self._livez),
+                web.get("/readyz", self._readyz),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=5.0)
+        await self._runner.setup()
+        host, _, port = self._listen.rpartition(":")
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port), shutdown_timeout=0.5)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise ConfigError(
+                "[server] listen",
+                f"{self._listen} cannot be bound: {error.strerror or error}",
+                'choose another port, or "" for no server',
+            ) from None
+        self.port = int(self._runner.addresses[0][1])
+        self._beating = asyncio.create_task(self._beat(), name="heartbeat")
+        log.info("metrics and health on http://%s:%d", host, self.port)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._beating is not None:
+            self._beating.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _beat(self) -> None:
+        while True:
+            self._beat_at = time.monotonic()
+            await asyncio.sleep(_BEAT)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        lag = time.monotonic() - self._beat_at - _BEAT
+        alive = lag < _LIVE_WITHIN
+        return web.json_response({"alive": alive}, status=200 if alive else 503)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        checks = self._readiness()
+        ready = all(checks.values())
+        return web.json_response(
+            {"ready": ready, "checks": dict(checks)}, status=200 if ready else 503
+        )

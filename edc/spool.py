@@ -1,0 +1,194 @@
+"""The spool: what was received, safe on disk, on its way to the lake.
+
+`<path>/.spool/<instance>/<event_type>/<run>-<number>-<rows>-<crc>.arrow`: one Arrow IPC file for
+each interval, published whole (see files.py), in the columns of the table. `run` is the start of
+the daemon (ns since the epoch), `number` counts up within it, so names sort in order of receipt;
+`crc` is the CRC-32 of the bytes, because Arrow IPC carries none. Rows in a chunk are final: a
+second flush of one makes the same rows, which the lake already has.
+
+A chunk is removed only after its rows are in the lake. `flock` on `<instance>/lock` keeps a second
+daemon out; the file holds the first one's pid.
+"""
+
+import fcntl
+import io
+import os
+import re
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from edc import files
+from edc.errors import ConfigError, InstanceHeld
+from edc.events import EVENT_TYPES, identity
+
+_NAME = re.compile(r"(?P<run>\d+)-(?P<number>\d+)-(?P<rows>\d+)-(?P<crc>[0-9a-f]{8})\.arrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One file of the spool. `name` identifies its rows for ever."""
+
+    path: Path
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """The chunk's id, as Parquet footers list it."""
+        return self.path.stem
+
+
+class BadChunkError(Exception):
+    """The bytes of a chunk are not those that were written."""
+
+
+class Spool:
+    """The chunks of one instance. `append` and `read` may run in threads, one per event type."""
+
+    def __init__(self, path: Path, instance: str) -> None:
+        self.path = path
+        self.instance = instance
+        self.folder = path / ".spool" / instance
+        self._run = time.time_ns()
+        self._number = 0
+        self._numbering = threading.Lock()
+        self._lock = -1
+
+    def open(self) -> None:
+        """Take the instance and clear what a kill left half-written.
+
+        Raises InstanceHeld, or ConfigError where the storage path cannot be written.
+        """
+        try:
+            for event_type in EVENT_TYPES:
+                files.make_folder(self.folder / event_type)
+            self.folder.chmod(0o700)
+            lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(
+                "[storage] path",
+                f"{self.path} cannot be written: {error.strerror or error}",
+                "choose a folder that edc may write, or mend its permissions",
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 32, 0).decode(errors="replace").strip()
+            os.close(lock)
+            pid = int(holder) if holder.isdigit() else None
+            raise InstanceHeld(str(self.path), self.instance, pid) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        self._lock = lock
+        for event_type in EVENT_TYPES:
+            files.sweep(self.folder / event_type)
+
+    def close(self) -> None:
+        """Let the instance go."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def append(self, event_type: str, frame: pl.DataFrame) -> Chunk:
+        """Write a chunk; when this returns it survives a power loss. Raises OSError, DiskFailed."""
+        buffer = io.BytesIO()
+        frame.write_ipc(buffer)
+        data = buffer.getbuffer()
+        with self._numbering:
+            self._number += 1
+            number = self._number
+        name = f"{self._run:019d}-{number:08d}-{frame.height}-{zlib.crc32(data):08x}.arrow"
+        path = self.folder / event_type / name
+        files.publish(path, data)
+        return Chunk(path, frame.height)
+
+    def pending(self, event_type: str) -> list[Chunk]:
+        """All chunks on disk, in order of receipt."""
+        return [
+            Chunk(path, int(match["rows"]))
+            for path in sorted((self.folder / event_type).glob("[0-9]*.arrow"))
+            if (match := _NAME.fullmatch(path.name))
+        ]
+
+    def read(self, chunk: Chunk) -> pl.DataFrame:
+        """The rows of a chunk. Raises BadChunkError, or OSError if the disk does."""
+        data = chunk.path.read_bytes()
+        match = _NAME.fullmatch(chunk.path.name)
+        if match is None or int(match["crc"], 16) != zlib.crc32(data):
+            raise BadChunkError(f"checksum of {chunk.path.name} does not match")
+        return pl.read_ipc(io.BytesIO(data))
+
+    def remove(self, chunks: Iterable[Chunk]) -> None:
+        """Forget chunks whose rows are in the lake."""
+        for chunk in chunks:
+            chunk.path.unlink(missing_ok=True)
+
+    def set_aside(self, chunk: Chunk, reason: str) -> Path:
+        """Move a chunk that cannot be read to `.quarantine/`, with the reason beside it."""
+        return files.set_aside(self.path, chunk.path, reason)
+
+
+class Ordinals:
+    """Tells apart trades that are equal in every column because the vendor numbers nothing.
+
+    The first of them in a connection epoch has ordinal 0, the next 1, and so on. The same prints
+    seen again on another connection get the same ordinals, so that they are the same rows. Counted
+    over a window of the last `window` trades, which carries across chunks; trades with a
+    `trade_id` have ordinal 0.
+    """
+
+    def __init__(self, window: int = 262_144) -> None:
+        self._window = window
+        self._recent: deque[pl.DataFrame] = deque()
+        self._keys = [name for name in identity("trade") if name != "ordinal"] + ["epoch"]
+
+    def count(self, trades: pl.DataFrame, epochs: pl.Series) -> pl.DataFrame:
+        """`trades`, of the given connection epochs, with `ordinal` filled in."""
+        rows = trades.with_columns(epochs.alias("epoch"), pl.lit(0, pl.Int64).alias("ordinal"))
+        recent = self._overlapping(rows)
+        times = pl.col("event_time")
+        doubtful = times.is_duplicated()
+        if recent is not None:
+            doubtful |= times.is_in(recent["event_time"].implode())
+        doubtful &= pl.col("trade_id").is_null()
+        rows = rows.with_row_index("row").with_columns(doubtful.alias("doubtful"))
+        if rows["doubtful"].any():
+            rows = self._number(rows, recent)
+        rows = rows.drop("row", "doubtful")
+        self._remember(rows.filter(pl.col("trade_id").is_null()))
+        return rows.select(trades.columns)
+
+    def _number(self, rows: pl.DataFrame, recent: pl.DataFrame | None) -> pl.DataFrame:
+        """Number the doubtful rows exactly: on all their columns, after those of the window."""
+        some = rows.filter("doubtful").with_columns(
+            pl.int_range(pl.len(), dtype=pl.Int64).over(self._keys).alias("ordinal")
+        )
+        if recent is not None:
+            seen = recent.group_by(self._keys).agg((pl.col("ordinal").max() + 1).alias("seen"))
+            some = some.join(seen, on=self._keys, how="left", nulls_equal=True).with_columns(
+                (pl.col("ordinal") + pl.col("seen").fill_null(0)).alias("ordinal")
+            )
+        return rows.update(some.select("row", "ordinal"), on="row")
+
+    def _overlapping(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """The trades of the window that lie in the time range of `rows`, if any."""
+        low, high = rows["event_time"].min(), rows["event_time"].max()
+        near = [
+            frame
+            for old in self._recent
+            if (frame := old.filter(pl.col("event_time").is_between(low, high))).height
+        ]
+        return pl.concat(near) if near else None
+
+    def _remember(self, rows: pl.DataFrame) -> None:
+        if rows.height:
+            self._recent.append(rows.select([*self._keys, "ordinal"]))
+        held = sum(frame.height for frame in self._recent)
+        while len(self._recent) > 1 and held - self._recent[0].height >= self._window:
+            held -= self._recent.popleft().height

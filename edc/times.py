@@ -1,0 +1,58 @@
+"""Times as integers: nanoseconds since the epoch, UTC. Durations as seconds.
+
+Imports nothing of edc. Vendors write times as ISO 8601 with 0 to 9 fraction digits; the standard
+library keeps six of them, so the fraction is read here, to the digit.
+"""
+
+import re
+from datetime import UTC, datetime
+from functools import lru_cache
+
+SECOND = 1_000_000_000
+"""Nanoseconds in a second."""
+
+_SCALE: tuple[int, ...] = tuple(10 ** (9 - digits) for digits in range(10))
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@lru_cache(maxsize=4096)
+def _whole_seconds(text: str, zone: str) -> int:
+    """Nanoseconds at `YYYY-MM-DDTHH:MM:SS` in `zone` (`Z` or `±hh:mm`).
+
+    Cached: a feed writes the same second, in the same zone, thousands of times.
+    """
+    moment = datetime.fromisoformat(text + zone)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone in {text + zone!r}")
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND
+
+
+def parse_iso(text: str) -> int:
+    """Nanoseconds since the epoch of an ISO 8601 time with 0 to 9 fraction digits and a zone.
+
+    Raises ValueError for anything else, a missing zone included: a time is never guessed.
+    """
+    zone_at = len(text) - (1 if text.endswith("Z") else 6)
+    if text[19:20] != ".":
+        if zone_at != len("2026-02-13T13:09:22"):
+            raise ValueError(f"not an ISO time: {text!r}")
+        return _whole_seconds(text[:19], text[19:])
+    fraction = text[20:zone_at]
+    if not (fraction.isascii() and fraction.isdigit() and len(fraction) < len(_SCALE)):
+        raise ValueError(f"not an ISO time: {text!r}")
+    whole: int = _whole_seconds(text[:19], text[zone_at:])
+    return whole + int(fraction) * _SCALE[len(fraction)]
+
+
+def format_iso(ns: int) -> str:
+    """`ns` as ISO 8601 in UTC with nine fraction digits: the inverse of `parse_iso`."""
+    seconds, fraction = divmod(ns, SECOND)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}+00:00"
+
+
+def parse_duration(value: object) -> float:
+    """Seconds in `"200ms"`, `"60s"`, `"5m"`, `"2h"` or `"1d"`. Raises ValueError."""
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
+        return float(match[1]) * _UNITS[match[2]]
+    raise ValueError('write a duration as a number and a unit, for example "200ms", "60s" or "5m"')

@@ -1,0 +1,65 @@
+"""The contract between a transport, which owns a socket, and the ingest loop, which owns meaning.
+
+A transport's life is one call of `run`: connect, say what the adapter wants said, hand over every
+frame, return when told to stop. It raises Retriable or Fatal when the connection ends otherwise;
+the supervisor waits and calls `run` again. Exceptions of the libraries below do not leave it.
+"""
+
+import asyncio
+from typing import Protocol
+
+import msgspec
+
+
+class Frame(msgspec.Struct, frozen=True, gc=False):
+    """What one read gave: the bytes, the receive time (ns since the epoch), the connection.
+
+    `status` is the HTTP status of a polled answer, 0 on a websocket.
+    """
+
+    data: bytes
+    received_ns: int
+    epoch: int
+    status: int = 0
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One GET of a polling feed. The key belongs in a header: URLs end up in logs."""
+
+    url: str
+    params: dict[str, str] = {}
+    headers: dict[str, str] = {}
+
+
+class Receiver(Protocol):
+    """Where a transport's frames go: the ingest loop of one feed."""
+
+    def connected(self) -> int:
+        """A connection stands; what comes now belongs to it. Its epoch is returned."""
+        ...
+
+    def receive(self, frame: Frame) -> bool:
+        """Take a frame. False asks to await `room` before the next one.
+
+        Raises Fatal or Retriable where the frame says that this connection is over.
+        """
+        ...
+
+    async def room(self) -> None:
+        """Return when the queues take events again."""
+        ...
+
+    def data_frames(self) -> int:
+        """How many frames carried data so far; heartbeats and acknowledgements do not count."""
+        ...
+
+
+class Transport(Protocol):
+    """One connection of one feed, made anew at each call."""
+
+    async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
+        """Deliver frames until `stopping` is set, then close and return.
+
+        Raises Retriable or Fatal for any other end.
+        """
+        ...
