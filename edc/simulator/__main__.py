@@ -6,9 +6,12 @@ its standard input), and then prints one with the number of events sent on each 
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import signal
 import sys
+import threading
 
 from edc.simulator.tiingo import TiingoSimulator
 
@@ -23,10 +26,18 @@ async def _serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    loop.run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: ended.set())
+    threading.Thread(target=_until_end_of_input, args=(loop, ended), daemon=True).start()
     await ended.wait()
     await simulator.stop()
     _say({"sent": simulator.sent})
+
+
+def _until_end_of_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """A thread, because standard input may be anything; unbuffered, so that exit needs no lock."""
+    while os.read(0, 4096):
+        pass
+    with contextlib.suppress(RuntimeError):  # the loop has ended first
+        loop.call_soon_threadsafe(ended.set)
 
 
 def _say(what: dict[str, object]) -> None:

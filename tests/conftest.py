@@ -1,0 +1,37 @@
+"""What every test gets: coroutines run in debug mode, and an environment without edc in it."""
+
+import asyncio
+import inspect
+import os
+from typing import Any
+
+import pytest
+
+from edc import logs
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests; one that hangs is cut off, with a traceback of where it hung."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await pyfuncitem.obj(**arguments)
+
+    asyncio.run(bounded(), debug=True)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """No variable of the caller reaches a test, and no secret of one test the next."""
+    for name in list(os.environ):
+        if name.startswith("EDC_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setattr(logs.redact, "_secrets", [])
+    monkeypatch.chdir(tmp_path)
