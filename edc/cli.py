@@ -374,7 +374,7 @@ def _errors() -> Iterator[None]:
     except EdcError as error:
         _fail(str(error), error.exit_code)
     except OSError as error:
-        _fail(f"{error}; what was received is in the spool, `edc flush` brings it in", 1)
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

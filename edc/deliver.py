@@ -110,22 +110,30 @@ class Deliver:
             return 0.0
         return self._oldest + self._max_age - time.monotonic()
 
+    @property
+    def in_memory(self) -> int:
+        """Rows that a crash would cost now: those not yet in a chunk."""
+        return len(self._queue) + (0 if self._unwritten is None else self._unwritten.height)
+
     async def _write_chunk(self) -> None:
+        """Write what an earlier try could not, then what the queue holds."""
         async with self._spooling:
-            if self._unwritten is None:
-                rows = self._queue.drain()
-                if not rows:
-                    return
-                self._unwritten = await asyncio.to_thread(self._to_frame, rows)
-            chunk = await asyncio.to_thread(self._spool.append, self.event_type, self._unwritten)
-            self._unwritten = None
-            if not self._chunks:
-                self._oldest = time.monotonic()
-            self._chunks.append(chunk)
-            self._count_pending()
-            self.stats.chunks_written += 1
-            self.stats.rows_spooled += chunk.rows
-            self._spooled.set()
+            if self._unwritten is not None:
+                await self._append(self._unwritten)
+            if rows := self._queue.drain():
+                await self._append(await asyncio.to_thread(self._to_frame, rows))
+
+    async def _append(self, frame: pl.DataFrame) -> None:
+        self._unwritten = frame  # its ordinals are counted: it is kept as it is until it is safe
+        chunk = await asyncio.to_thread(self._spool.append, self.event_type, frame)
+        self._unwritten = None
+        if not self._chunks:
+            self._oldest = time.monotonic()
+        self._chunks.append(chunk)
+        self._count_pending()
+        self.stats.chunks_written += 1
+        self.stats.rows_spooled += chunk.rows
+        self._spooled.set()
 
     def _to_frame(self, rows: deque[Row]) -> pl.DataFrame:
         """The rows of a chunk, final from here on."""

@@ -5,6 +5,7 @@ EdcError
 ├── Fatal           this feed cannot go on, others do       (key refused, not entitled)
 ├── Retriable       wait and try again, perhaps `.after` seconds     (connection lost, stale)
 ├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
+├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
 └── InstanceHeld    another daemon holds this instance of the storage path; exit 75
 
@@ -75,6 +76,20 @@ class Skippable(EdcError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.problem}"
+
+
+class Unwritten(EdcError):
+    """The daemon has stopped, but the disk would not take all that it held."""
+
+    def __init__(self, error: OSError, lost: int) -> None:
+        super().__init__(error, lost)
+        self.error, self.lost = error, lost
+
+    def __str__(self) -> str:
+        return (
+            f"the last flush failed: {self.error}; {self.lost} events were lost, the others are in "
+            "the spool: make room on the disk, then `edc flush` brings them in"
+        )
 
 
 class DiskFailed(EdcError):

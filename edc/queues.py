@@ -58,11 +58,6 @@ class Queue:
         self.accepted += 1
         return rows.popleft()
 
-    def put_back(self, rows: deque[Row]) -> None:
-        """Return rows that could not be spooled to the front, in their order."""
-        rows.extend(self._rows)
-        self._rows = rows
-
     @property
     def must_wait(self) -> bool:
         """True where a reader has to await `room` before it takes another frame."""

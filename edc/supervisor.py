@@ -22,7 +22,7 @@ from edc.config import Feed, Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import EdcError, Fatal, Retriable
+from edc.errors import EdcError, Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
 from edc.ingest import Ingest
 from edc.lake import Lake
@@ -205,7 +205,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self) -> Outcome:
-        """Record until stopped. Raises InstanceHeld, DiskFailed, or OSError if the end fails."""
+        """Record until stopped. Raises ConfigError, InstanceHeld, DiskFailed or Unwritten."""
         self.spool.open()
         try:
             for kind, lane in self.lanes.items():
@@ -222,7 +222,7 @@ class Supervisor:
                         lanes_stop.set()
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
-            await self.flush()
+            await self._last_flush()
         finally:
             self.spool.close()
         return self._outcome()
@@ -270,8 +270,24 @@ class Supervisor:
                 runner.rate.sample(runner.stats.event_count)
 
     async def flush(self) -> dict[str, Written]:
-        """Bring everything received so far into the lake."""
-        return {kind: await lane.flush() for kind, lane in self.lanes.items()}
+        """Bring everything received so far into the lake. Raises OSError, after trying it all."""
+        written: dict[str, Written] = {}
+        problem: OSError | None = None
+        for kind, lane in self.lanes.items():
+            try:
+                written[kind] = await lane.flush()
+            except OSError as error:
+                problem = error
+        if problem is not None:
+            raise problem
+        return written
+
+    async def _last_flush(self) -> None:
+        try:
+            await self.flush()
+        except OSError as error:
+            lost = sum(lane.in_memory for lane in self.lanes.values())
+            raise Unwritten(error, lost) from error
 
     async def _flushed(self) -> Mapping[str, object]:
         self._ledger.settle()

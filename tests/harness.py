@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 from aiohttp import web
@@ -127,6 +127,11 @@ def events_of(daemon: Supervisor) -> int:
     return sum(runner.stats.event_count for runner in daemon.feeds)
 
 
+async def until_events(daemon: Supervisor, number: int) -> None:
+    """Wait until the daemon has received so many events."""
+    await until(lambda: events_of(daemon) == number)
+
+
 def read(folder: Path, event_type: str) -> pl.DataFrame:
     """All rows of a table, as any user of Polars would read them; empty if there is no file."""
     files = sorted((folder / event_type).rglob("*.parquet"))
@@ -148,7 +153,7 @@ class Script:
         self.url = ""
         self._runner: web.AppRunner | None = None
 
-    async def __aenter__(self) -> "Script":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.add_routes([web.get("/{channel:.*}", self._talk)])
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -220,9 +225,7 @@ class SimulatorProcess(Process):
 
     def __init__(self, cwd: Path, *, rate: float, events: int | None = None) -> None:
         limit = [] if events is None else ["--events", str(events)]
-        super().__init__(
-            "--rate", str(rate), "--key", KEY, *limit, cwd=cwd, module="edc.simulator"
-        )
+        super().__init__("--rate", str(rate), "--key", KEY, *limit, cwd=cwd, module="edc.simulator")
         self.wait_for("\n")
         urls = json.loads(self.output.splitlines()[0])
         self.url: str = urls["url"]

@@ -5,6 +5,7 @@ recording exists), and what has to come of it, written by hand: `events` with ev
 not empty, or `refused` with the error and what it says. A frame that yields nothing has no events.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from edc import adapters, errors
 from edc.adapters import Adapter, FeedPlan, PollAdapter
-from edc.errors import EdcError, Fatal, Retriable, Skippable
+from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.transport import Frame
 
@@ -101,9 +102,11 @@ def _feeds() -> list[tuple[str, dict[str, Any]]]:
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=18)
-    | st.dictionaries(
-        st.sampled_from(["messageType", "service", "data", "response", "code", "ticker"]), inner
+    lambda inner: (
+        st.lists(inner, max_size=18)
+        | st.dictionaries(
+            st.sampled_from(["messageType", "service", "data", "response", "code", "ticker"]), inner
+        )
     ),
     max_leaves=20,
 )
@@ -135,10 +138,8 @@ def test_a_damaged_frame_never_raises_anything_undocumented(data: st.DataObject)
         at = data.draw(st.integers(0, len(frame) - 1))
         frame[at] = data.draw(st.integers(0, 255))
     adapter = build(vendor, case["feed"])
-    try:
+    with contextlib.suppress(Skippable, Fatal, Retriable):
         adapter.decode(Frame(bytes(frame), RECEIVED, 1, case.get("status", 0)))
-    except EdcError as error:
-        assert isinstance(error, Skippable | Fatal | Retriable)
 
 
 def test_a_subscription_names_key_level_and_tickers() -> None:
@@ -174,9 +175,7 @@ def test_every_frame_of_the_live_crypto_capture_is_accounted_for() -> None:
     capture = RECORDED / "tiingo_crypto_live_2026-09-06.jsonl"
     if not capture.exists():
         pytest.skip("the folder of recorded messages is not here")
-    adapter = build(
-        "tiingo", {"channel": "crypto", "symbols": {"crypto": ["btcusd", "ethusd"]}}
-    )
+    adapter = build("tiingo", {"channel": "crypto", "symbols": {"crypto": ["btcusd", "ethusd"]}})
     counts: dict[str, int] = {}
     for line in capture.read_bytes().splitlines():
         sent = json.loads(line)

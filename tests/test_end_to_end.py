@@ -6,12 +6,14 @@ import signal
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import polars as pl
 
 from edc.events import schema
+from edc.metrics import LaneStats
 from edc.simulator.tiingo import Faults, TiingoSimulator
 from tests.harness import (
     ALL_CHANNELS,
@@ -19,12 +21,12 @@ from tests.harness import (
     Process,
     Script,
     SimulatorProcess,
-    events_of,
     read,
     running,
     serving,
     supervisor,
     until,
+    until_events,
     write_config,
 )
 
@@ -55,7 +57,7 @@ async def test_n_distinct_events_cut_off_twice_and_repeated_are_exactly_n_rows(
     async with serving(simulator):
         daemon = supervisor(write_config(tmp_path, simulator.url))
         async with running(daemon):
-            await until(lambda: events_of(daemon) == 1200)
+            await until_events(daemon, 1200)
 
     frames = simulator.frames["crypto_data"]
     sent = {frame: json.loads(frame)["data"] for frame in frames}
@@ -78,7 +80,7 @@ async def test_polars_and_duckdb_read_the_same_rows_types_and_zone(tmp_path: Pat
         daemon = supervisor(write_config(tmp_path, simulator.url, feeds=ALL_CHANNELS))
         async with running(daemon):
             # the two iex feeds share the service's 200 events
-            await until(lambda: events_of(daemon) == 600)
+            await until_events(daemon, 600)
 
     total = 0
     for kind in ("trade", "quote", "ref_px"):
@@ -87,7 +89,9 @@ async def test_polars_and_duckdb_read_the_same_rows_types_and_zone(tmp_path: Pat
         assert polars["event_type"].unique().to_list() == [kind]
         with duckdb.connect() as connection:
             connection.execute(f"set timezone = '{NEW_YORK}'")
-            files = f"read_parquet('{tmp_path}/lake/{kind}/**/*.parquet', hive_partitioning = false)"
+            files = (
+                f"read_parquet('{tmp_path}/lake/{kind}/**/*.parquet', hive_partitioning = false)"
+            )
             table = connection.sql(f"select * from {files}")
             types = dict(zip(table.columns, map(str, table.types), strict=True))
             (shown,) = connection.sql(f"select event_time from {files} limit 1").fetchall()
@@ -118,7 +122,7 @@ symbols = { etf = ["vym"] }
     async with Script([ACK, frame]) as server:
         daemon = supervisor(write_config(tmp_path, server.url, feeds=feeds))
         async with running(daemon):
-            await until(lambda: events_of(daemon) == 1)
+            await until_events(daemon, 1)
 
     (path,) = (tmp_path / "lake" / "ref_px").rglob("*.parquet")
     assert path.parent == tmp_path / "lake" / "ref_px" / "date=2019-01-30" / "hour=13"
@@ -147,7 +151,7 @@ async def test_two_equal_trades_on_one_connection_stay_two_and_come_again_as_non
     async with Script([ACK, twice, twice, once], [ACK, twice, twice, once, once]) as server:
         daemon = supervisor(write_config(tmp_path, server.url))
         async with running(daemon):
-            await until(lambda: events_of(daemon) == 7)
+            await until_events(daemon, 7)
 
     rows = read(tmp_path / "lake", "trade").sort("event_time", "ordinal")
     assert rows.select("last_price", "ordinal").rows() == [
@@ -164,7 +168,7 @@ async def test_rows_already_in_the_lake_are_not_written_by_a_later_run(tmp_path:
         async with Script(frames) as server:
             daemon = supervisor(write_config(tmp_path, server.url))
             async with running(daemon):
-                await until(lambda daemon=daemon: events_of(daemon) == 30)
+                await until_events(daemon, 30)
         assert read(tmp_path / "lake", "trade").height == 30
         assert daemon.lanes["trade"].stats.rows_written == (30 if run == 1 else 0)
 
@@ -175,7 +179,7 @@ async def test_edc_flush_makes_the_rows_appear_at_once(tmp_path: Path) -> None:
         path = write_config(tmp_path, server.url)
         daemon = supervisor(path)
         async with running(daemon):
-            await until(lambda: events_of(daemon) == 10)
+            await until_events(daemon, 10)
             assert read(tmp_path / "lake", "trade").is_empty()
 
             process = await asyncio.create_subprocess_exec(
@@ -191,6 +195,10 @@ async def test_edc_flush_makes_the_rows_appear_at_once(tmp_path: Path) -> None:
             )
 
 
+def _written(stats: LaneStats, rows: int) -> bool:
+    return stats.rows_written == rows
+
+
 async def test_a_batch_is_due_by_rows_and_by_age(tmp_path: Path) -> None:
     frames = [ACK, *(_trade("btcusd", second, 100.0 + second) for second in range(40))]
     for setting in ('max_rows = 40\nmax_age = "1h"', 'max_rows = 1000000\nmax_age = "300ms"'):
@@ -200,7 +208,8 @@ async def test_a_batch_is_due_by_rows_and_by_age(tmp_path: Path) -> None:
             path = write_config(folder, server.url, more=f"[batch]\n{setting}\n")
             daemon = supervisor(path)
             async with running(daemon):
-                await until(lambda daemon=daemon: daemon.lanes["trade"].stats.rows_written == 40)
+                stats = daemon.lanes["trade"].stats
+                await until(partial(_written, stats, 40))
 
 
 async def test_frames_that_cannot_be_used_are_kept_raw_and_the_feed_goes_on(
@@ -212,7 +221,7 @@ async def test_frames_that_cannot_be_used_are_kept_raw_and_the_feed_goes_on(
     async with Script(frames) as server:
         daemon = supervisor(write_config(tmp_path, server.url))
         async with running(daemon):
-            await until(lambda: events_of(daemon) == 2)
+            await until_events(daemon, 2)
         stats = daemon.feeds[0].stats
 
     assert dict(stats.skipped) == {"unknown": 1, "malformed": 1}
@@ -247,9 +256,7 @@ symbols = {{ {kind} = {symbols} }}
     )
     simulator = TiingoSimulator(key=KEY)
     async with serving(simulator):
-        daemon = supervisor(
-            write_config(tmp_path, simulator.url, simulator.rest_url, feeds=feeds)
-        )
+        daemon = supervisor(write_config(tmp_path, simulator.url, simulator.rest_url, feeds=feeds))
         async with running(daemon):
             await until(lambda: simulator.requests >= 12)
             await until(lambda: all(len(queue) == 0 for queue in daemon.queues.values()))

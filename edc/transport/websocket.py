@@ -6,7 +6,6 @@ peer. Here a ping is sent only where nothing came for a while and the queues hav
 
 import asyncio
 import contextlib
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -163,8 +162,6 @@ def _translated(error: Exception, url: str) -> EdcError:
             status = error.response.status_code
             reason = "rate_limited" if status == 429 else "refused"  # noqa: PLR2004 - HTTP's
             return Retriable(reason, f"{url} refused the handshake ({status})")
-        case ssl.SSLCertVerificationError():
-            return Fatal(f"{url}: {error.verify_message}", "correct the url or trust its CA")
         case TimeoutError():
             return Retriable("timeout", f"{url} did not answer the handshake in time")
         case InvalidHandshake() | WebSocketException():

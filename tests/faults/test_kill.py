@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from edc.events import identity
@@ -35,6 +36,19 @@ async def _flush(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
+def _has_connected(simulator: TiingoSimulator, times: int) -> bool:
+    return simulator.connections >= times
+
+
+def _files(folder: Path) -> list[Path]:
+    return list((folder / "lake").glob("[tq]*/**/*.parquet"))
+
+
+def _has_moved(command: Process, folder: Path, files: int) -> bool:
+    """There are more files than before, or the command has ended."""
+    return len(_files(folder)) > files or command.process.poll() is not None
+
+
 async def test_kills_at_random_moments_cost_at_most_the_last_interval(tmp_path: Path) -> None:
     """Batches are small, so that kills hit chunk writes, batch writes and recoveries alike."""
     rng = random.Random(20260213)
@@ -46,9 +60,8 @@ async def test_kills_at_random_moments_cost_at_most_the_last_interval(tmp_path: 
         )
         path.write_text(path.read_text().replace('"50ms"', f'"{int(INTERVAL * 1000)}ms"'))
         for kill in range(KILLS):
-            before = simulator.connections
             daemon = Process("run", "--config", str(path), cwd=tmp_path)
-            await until(lambda before=before: simulator.connections > before)
+            await until(partial(_has_connected, simulator, kill + 1))
             await asyncio.sleep(rng.uniform(0.0, 1.0))  # the moment is what is tried
             daemon.process.send_signal(signal.SIGKILL)
             killed.append(time.time_ns())
@@ -64,9 +77,7 @@ async def test_kills_at_random_moments_cost_at_most_the_last_interval(tmp_path: 
     rows = {kind: read(tmp_path / "lake", kind) for kind in ("trade", "quote")}
     for kind, table in rows.items():
         assert table.unique(identity(kind)).height == table.height
-    held = {
-        time_ns for table in rows.values() for time_ns in table["event_time"].to_physical()
-    }
+    held = {time_ns for table in rows.values() for time_ns in table["event_time"].to_physical()}
     assert held <= sent.keys()
     assert len(held) == sum(table.height for table in rows.values())
     late = int((INTERVAL + SLACK) * SECOND)
@@ -92,21 +103,18 @@ async def test_a_flush_killed_half_way_is_done_again_without_doubles(tmp_path: P
         await until(lambda: simulator.sent["crypto_data"] == 30_000)
         spool = tmp_path / "lake" / ".spool" / "main"
         await until(
-            lambda: sum(int(chunk.name.split("-")[2]) for chunk in spool.rglob("[0-9]*.arrow"))
-            == 30_000
+            lambda: (
+                sum(int(chunk.name.split("-")[2]) for chunk in spool.rglob("[0-9]*.arrow"))
+                == 30_000
+            )
         )
         daemon.process.send_signal(signal.SIGKILL)
         daemon.wait()
     path.write_text(path.read_text().replace("max_rows = 1000000", "max_rows = 2000"))
     for _ in range(5):
-        files = len(list((tmp_path / "lake").glob("[tq]*/**/*.parquet")))
+        files = len(_files(tmp_path))
         command = Process("flush", "--config", str(path), cwd=tmp_path)
-        await until(
-            lambda files=files, command=command: (
-                len(list((tmp_path / "lake").glob("[tq]*/**/*.parquet"))) > files
-                or command.process.poll() is not None
-            )
-        )
+        await until(partial(_has_moved, command, tmp_path, files))
         command.process.send_signal(signal.SIGKILL)
         command.wait()
 

@@ -1,0 +1,67 @@
+"""The README is held to the code."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from edc.cli import app
+from edc.events import EVENT_TYPES, schema
+from edc.metrics import DaemonCollector, FeedStats, LaneStats
+from edc.queues import Queue, WhenFull
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def _section(title: str) -> str:
+    found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, title
+    return found[1]
+
+
+def _table(title: str) -> list[list[str]]:
+    rows = [line for line in _section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in rows[2:]]
+
+
+def test_the_columns_of_every_table_are_those_of_the_schema() -> None:
+    documented = {row[0]: row[1].split(", ") for row in _table("The tables")}
+
+    assert documented == {kind: list(schema(kind, "UTC")) for kind in EVENT_TYPES}
+
+
+async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
+    stats = FeedStats("f", "v", "s", events={"trade": 1})
+    stats.skipped["unknown"] += 1
+    stats.disconnects["stale"] += 1
+    queue = Queue("trade", 1, WhenFull.BLOCK)
+    collector = DaemonCollector(lambda: [stats], {"trade": queue}, {"trade": LaneStats("trade")})
+    served = {
+        (sample.name, ", ".join(sample.labels))
+        for family in collector.collect()
+        for sample in family.samples
+    }
+
+    assert {(row[0].strip("`"), row[1]) for row in _table("Metrics")} == served
+
+
+def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=\[ ]", line)[0] for line in project["dependencies"]}
+
+    assert {row[0] for row in _table("Dependencies, and why")} == declared
+
+
+def test_every_command_is_in_the_readme() -> None:
+    names = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    documented = re.findall(r"^\| `edc (\w+)", _section("Three commands"), re.MULTILINE)
+
+    assert set(documented) == names
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z]+)\b", README))
+
+    assert named <= targets
+    assert {"demo", "test", "help"} <= named

@@ -1,0 +1,295 @@
+"""The two transports against real servers, each with one misbehaviour."""
+
+import asyncio
+import gzip
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from aiohttp import web
+from websockets import exceptions
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from edc.errors import Fatal, Retriable
+from edc.transport import Frame, Request
+from edc.transport import poll as poll_module
+from edc.transport import websocket as websocket_module
+from edc.transport.poll import PollTransport
+from edc.transport.websocket import Timing, WebsocketTransport
+from tests.harness import until
+
+FAST = Timing(open_timeout=0.3, close_timeout=0.3, ping_after=0.3, ping_timeout=0.3, tick=0.05)
+
+
+class Collector:
+    """A receiver that keeps what it is given and, if told so, has no room after each frame."""
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        self.frames: list[Frame] = []
+        self.waits = 0
+        self.epoch = 0
+        self._narrow = narrow
+
+    def connected(self) -> int:
+        self.epoch += 1
+        return self.epoch
+
+    def receive(self, frame: Frame) -> bool:
+        self.frames.append(frame)
+        return not self._narrow
+
+    async def room(self) -> None:
+        self.waits += 1
+
+    def data_frames(self) -> int:
+        return len(self.frames)
+
+
+class Pushed:
+    """A websocket adapter with nothing to say."""
+
+    stale_after = 60.0
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def subscribe(self) -> list[str]:
+        return ["hello"]
+
+    def decode(self, frame: Frame) -> list[object]:
+        return []
+
+
+class Polled:
+    """A polling adapter with the requests it is given."""
+
+    def __init__(self, *urls: str, interval: float = 0.05) -> None:
+        self.interval = interval
+        self._urls = urls
+
+    def requests(self) -> list[Request]:
+        return [
+            Request(url, {"tickers": "a,b"}, {"Authorization": "Token k"}) for url in self._urls
+        ]
+
+    def decode(self, frame: Frame) -> list[object]:
+        return []
+
+
+@asynccontextmanager
+async def server(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[str]:
+    """A server whose every path is `handler`; its address without the scheme."""
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", handler)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def pushed(url: str) -> WebsocketTransport:
+    return WebsocketTransport(Pushed(url), lambda: True, FAST, lambda: 7)  # type: ignore[arg-type]
+
+
+def polled(*urls: str, once: bool = True) -> PollTransport:
+    return PollTransport(Polled(*urls), once=once, now_ns=lambda: 7)  # type: ignore[arg-type]
+
+
+async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_the_goodbye() -> (
+    None
+):
+    async def talk(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        assert (await socket.receive()).data == "hello"
+        for number in range(1000):
+            await socket.send_str(f"{number}")
+        await socket.send_bytes(b"\xff\x00")
+        async for _ in socket:
+            pass
+        return socket
+
+    receiver, stopping = Collector(narrow=True), asyncio.Event()
+    async with server(talk) as address:
+        run = asyncio.create_task(pushed(f"ws://{address}").run(receiver, stopping))
+        await until(lambda: receiver.frames)
+        stopping.set()  # what was sent before the goodbye is still delivered
+        await run
+
+    assert [frame.data for frame in receiver.frames] == [
+        *(str(number).encode() for number in range(1000)),
+        b"\xff\x00",
+    ]
+    assert {(frame.received_ns, frame.epoch, frame.status) for frame in receiver.frames} == {
+        (7, 1, 0)
+    }
+    assert receiver.waits == len(receiver.frames)
+
+
+async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it() -> None:
+    asked = []
+
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        raise web.HTTPFound("/other")
+
+    async with server(elsewhere) as address:
+        with pytest.raises(Retriable, match="302"):
+            await pushed(f"ws://{address}/first").run(Collector(), asyncio.Event())
+        receiver = Collector()
+        await polled(f"http://{address}/first").run(receiver, asyncio.Event())
+
+    assert asked == ["/first", "/first"]
+    assert [frame.status for frame in receiver.frames] == [302]
+
+
+async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is_refused() -> None:
+    async def bomb(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(compress=True)
+        await socket.prepare(request)
+        await socket.send_str("0" * (64 << 20))
+        async for _ in socket:
+            pass
+        return socket
+
+    receiver = Collector()
+    async with server(bomb) as address:
+        with pytest.raises(Retriable, match="1009"):
+            await pushed(f"ws://{address}").run(receiver, asyncio.Event())
+
+    assert receiver.frames == []
+
+
+async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the client has gone
+        writer.close()
+
+    listening = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    with pytest.raises(Retriable) as caught:
+        await pushed(f"ws://127.0.0.1:{port}").run(Collector(), asyncio.Event())
+    listening.close()
+
+    assert caught.value.reason == "timeout"
+
+
+async def test_polling_sends_the_key_in_a_header_and_gives_each_answer_an_epoch() -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append((request.path_qs, request.headers.get("Authorization")))
+        return web.Response(text="[]", status=200 if request.path == "/a" else 429)
+
+    receiver = Collector()
+    async with server(answer) as address:
+        await polled(f"http://{address}/a", f"http://{address}/b").run(receiver, asyncio.Event())
+
+    assert asked == [("/a?tickers=a%2Cb", "Token k"), ("/b?tickers=a%2Cb", "Token k")]
+    assert receiver.frames == [Frame(b"[]", 7, 1, 200), Frame(b"[]", 7, 2, 429)]
+
+
+async def test_polling_goes_on_until_it_is_told_to_stop() -> None:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(text="[]")
+
+    receiver, stopping = Collector(), asyncio.Event()
+    async with server(answer) as address:
+        run = asyncio.create_task(polled(f"http://{address}/", once=False).run(receiver, stopping))
+        await until(lambda: len(receiver.frames) >= 3)
+        stopping.set()
+        await run
+
+
+async def test_an_answer_without_end_is_cut_off_even_if_it_came_compressed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(poll_module, "_MOST_BYTES", 100_000)
+
+    async def bomb(_request: web.Request) -> web.StreamResponse:
+        body = gzip.compress(b"0" * 10_000_000)
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"})
+
+    receiver = Collector()
+    async with server(bomb) as address:
+        with pytest.raises(Retriable, match="100000 bytes"):
+            await polled(f"http://{address}/").run(receiver, asyncio.Event())
+
+    assert receiver.frames == []
+
+
+async def test_an_unreachable_server_is_tried_again_and_a_wrong_url_is_not() -> None:
+    for transport in (pushed("ws://127.0.0.1:1"), polled("http://127.0.0.1:1/")):
+        with pytest.raises(Retriable):
+            await transport.run(Collector(), asyncio.Event())
+    for wrong in (pushed("http://x"), pushed("nonsense"), polled("ftp://x/"), polled("nonsense")):
+        with pytest.raises(Fatal):
+            await wrong.run(Collector(), asyncio.Event())
+
+
+def _status(code: int) -> exceptions.InvalidStatus:
+    return exceptions.InvalidStatus(Response(code, "", Headers()))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (exceptions.ConnectionClosedError(None, None), Retriable, "disconnected"),
+        (exceptions.ConnectionClosedOK(None, None), Retriable, "disconnected"),
+        (exceptions.InvalidURI("x", "y"), Fatal, ""),
+        (exceptions.InvalidProxy("x", "y"), Retriable, "refused"),
+        (exceptions.InvalidHandshake(), Retriable, "refused"),
+        (exceptions.SecurityError("x"), Retriable, "refused"),
+        (exceptions.ProxyError("x"), Retriable, "refused"),
+        (exceptions.NegotiationError("x"), Retriable, "refused"),
+        (exceptions.ProtocolError("x"), Retriable, "refused"),
+        (_status(401), Fatal, ""),
+        (_status(403), Fatal, ""),
+        (_status(404), Fatal, ""),
+        (_status(429), Retriable, "rate_limited"),
+        (_status(503), Retriable, "refused"),
+        (ssl.SSLCertVerificationError("x"), Retriable, "refused"),
+        (ssl.SSLError("x"), Retriable, "refused"),
+        (TimeoutError(), Retriable, "timeout"),
+        (ConnectionResetError(), Retriable, "refused"),
+    ],
+)
+def test_every_error_of_the_websocket_library_has_a_class(
+    error: Exception, kind: type[Exception], reason: str
+) -> None:
+    translated = websocket_module._translated(error, "ws://x")
+
+    assert type(translated) is kind
+    assert getattr(translated, "reason", "") == reason
+
+
+def test_every_error_of_the_http_library_has_a_class() -> None:
+    """Whatever httpx may raise is listed by httpx; a new one must not escape."""
+    kinds = [
+        kind
+        for name in httpx.__all__
+        if isinstance(kind := getattr(httpx, name), type)
+        and issubclass(kind, httpx.HTTPError)
+        and kind is not httpx.HTTPStatusError
+    ]
+    assert len(kinds) > 10
+    for kind in kinds:
+        assert isinstance(poll_module._translated(kind("x")), Retriable | Fatal)
+    assert isinstance(poll_module._translated(httpx.InvalidURL("x")), Fatal)
+
+
+def test_a_fault_of_ours_is_not_taken_for_one_of_the_network() -> None:
+    for translate in (
+        lambda error: websocket_module._translated(error, "ws://x"),
+        poll_module._translated,
+    ):
+        with pytest.raises(ZeroDivisionError):
+            translate(ZeroDivisionError())
