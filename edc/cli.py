@@ -28,7 +28,8 @@ from edc.config import Feed, Settings, key_variable, load, plan
 from edc.errors import ConfigError, EdcError
 from edc.files import write_problem
 from edc.logs import redact
-from edc.supervisor import Outcome, Supervisor, flush_report, recover
+from edc.status import flush_status
+from edc.supervisor import Outcome, Supervisor, recover
 from edc.times import parse_duration
 
 _REFRESH = 0.5
@@ -236,7 +237,7 @@ def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
             answer = control.ask(_socket(settings), "flush", timeout=600.0)
         except control.NoDaemon:
             with nullcontext() if as_json else err.status("recovering the spool"):
-                answer = flush_report(recover(settings))
+                answer = flush_status(recover(settings))
         _show(answer, as_json=as_json, table=live.written)
 
 

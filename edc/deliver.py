@@ -11,15 +11,17 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 
 import polars as pl
 
+from edc.errors import DiskFailed
 from edc.events import Row, conform, epochs, to_frame
 from edc.metrics import LaneStats
 from edc.queues import Queue
 from edc.retry import Backoff, pause
 from edc.sinks import Sink, Written
-from edc.spool import BadChunkError, Chunk, Ordinals, Spool
+from edc.spool import BadChunkError, Chunk, Ordinals, Spool, name_chunks
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +30,8 @@ class Deliver:
     """From one queue, by the spool, to the sink.
 
     `interval` and `max_age` are seconds. A batch is due when `max_rows` rows are spooled, when the
-    oldest of them is `max_age` old, or when an earlier run left chunks behind.
+    oldest of them is `max_age` old, or when an earlier run left chunks behind. `on_refused` is told
+    of each row whose values fit no column.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Deliver:
         interval: float,
         max_rows: int,
         max_age: float,
+        on_refused: Callable[[Row], None],
     ) -> None:
         self.event_type = queue.event_type
         self.stats = LaneStats(queue.event_type)
@@ -51,6 +55,7 @@ class Deliver:
         self._interval = interval
         self._max_rows = max_rows
         self._max_age = max_age
+        self._on_refused = on_refused
         self._ordinals = Ordinals()
         self._unwritten: pl.DataFrame | None = None
         self._chunks: list[Chunk] = []
@@ -96,6 +101,15 @@ class Deliver:
                 self.stats.sink_errors += 1
                 self._complain("the lake cannot be written, rows wait in the spool", error)
                 await pause(stopping, backoff.next_delay())
+            except DiskFailed:
+                raise
+            except Exception:
+                self.stats.sink_errors += 1
+                log.exception(
+                    "a batch failed, its rows wait in the spool",
+                    extra={"event_type": self.event_type},
+                )
+                await pause(stopping, backoff.next_delay())
 
     async def flush(self) -> Written:
         """Everything queued now is in the lake when this returns. Raises OSError, DiskFailed."""
@@ -121,7 +135,11 @@ class Deliver:
             if self._unwritten is not None:
                 await self._append(self._unwritten)
             if rows := self._queue.drain():
-                await self._append(await asyncio.to_thread(self._to_frame, rows))
+                frame, refused = await asyncio.to_thread(self._to_frame, rows)
+                if frame.height:
+                    await self._append(frame)
+                if refused:
+                    self._refuse(refused)
 
     async def _append(self, frame: pl.DataFrame) -> None:
         self._unwritten = frame  # its ordinals are counted: it is kept as it is until it is safe
@@ -135,12 +153,40 @@ class Deliver:
         self.stats.rows_spooled += chunk.rows
         self._spooled.set()
 
-    def _to_frame(self, rows: deque[Row]) -> pl.DataFrame:
-        """The rows of a chunk, final from here on."""
-        frame = to_frame(self.event_type, rows, self._timezone)
+    def _to_frame(self, rows: deque[Row]) -> tuple[pl.DataFrame, list[Row]]:
+        """The rows of a chunk, final from here on, and those that fit no column."""
+        refused: list[Row] = []
+        try:
+            frame = to_frame(self.event_type, rows, self._timezone)
+        except Exception:  # noqa: BLE001 - whatever one row raises, the others must not pay for it
+            rows, refused = self._sifted(rows)
+            frame = to_frame(self.event_type, rows, self._timezone)
         if self.event_type == "trade":
             frame = self._ordinals.count(frame, epochs(rows))
-        return frame
+        return frame, refused
+
+    def _sifted(self, rows: deque[Row]) -> tuple[deque[Row], list[Row]]:
+        """The rows that make a frame by themselves, and the others."""
+        fit: deque[Row] = deque()
+        refused: list[Row] = []
+        for row in rows:
+            try:
+                to_frame(self.event_type, [row], self._timezone)
+            except Exception:  # noqa: BLE001 - as above
+                refused.append(row)
+            else:
+                fit.append(row)
+        return fit, refused
+
+    def _refuse(self, rows: list[Row]) -> None:
+        log.error(
+            "%d rows fit no column and are lost, the first is %s",
+            len(rows),
+            rows[0],
+            extra={"event_type": self.event_type},
+        )
+        for row in rows:
+            self._on_refused(row)
 
     async def _write_batches(self) -> Written:
         """Write all chunks that are there now, about `max_rows` rows at a time."""
@@ -177,13 +223,15 @@ class Deliver:
             try:
                 rows = self._spool.read(chunk)
                 frames.append(conform(rows, self.event_type, self._timezone))
+            except FileNotFoundError:
+                log.error("%s is gone; %d rows lost", chunk.path.name, chunk.rows)
             except BadChunkError as error:
                 aside = self._spool.set_aside(chunk, str(error))
                 log.error("%s; %d rows set aside", error, chunk.rows, extra={"file": str(aside)})
         written = Written()
         if frames:
-            names = [chunk.name for chunk in chunks]
-            written = self._sink.write(self.event_type, pl.concat(frames), names)
+            rows = pl.concat(frames)
+            written = self._sink.write(self.event_type, rows, name_chunks(chunks))
         self._spool.remove(chunks)
         return written
 

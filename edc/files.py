@@ -9,7 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from edc.errors import DiskFailed
+from edc.errors import ConfigError, DiskFailed
 
 
 def publish(path: Path, data: bytes | memoryview) -> None:
@@ -91,6 +91,15 @@ def set_aside(root: Path, path: Path, reason: str) -> Path:
     path.rename(aside)
     aside.with_name(aside.name + ".reason").write_text(f"{path}: {reason}\n")
     return aside
+
+
+def unwritable(path: Path, error: OSError) -> ConfigError:
+    """What the operator is told where the storage path cannot be written at the start."""
+    return ConfigError(
+        "[storage] path",
+        f"{path} cannot be written: {error.strerror or error}",
+        "choose a folder that edc may write, make room, or mend its permissions",
+    )
 
 
 def write_problem(path: Path) -> str | None:

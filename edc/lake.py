@@ -6,6 +6,7 @@ zone. The footer carries schema version, edc version, instance, chunk ids and th
 rows, under keys that begin with `edc.`.
 """
 
+import contextlib
 import io
 import logging
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import msgspec
 import polars as pl
 
 from edc import files
+from edc.errors import ConfigError
 from edc.events import SCHEMA_VERSION, conform, identity, time_column
 from edc.times import SECOND
 
@@ -35,6 +38,12 @@ class WrittenFile:
     path: Path
     rows: int
     size: int
+
+
+class _Layout(msgspec.Struct):
+    schema_version: int
+    timezone: str
+    partition: str
 
 
 class Lake:
@@ -56,8 +65,43 @@ class Lake:
         self.instance = instance
         self._zone = ZoneInfo(timezone)
         self._layout = "date=%Y-%m-%d/hour=%H" if partition == "hour" else "date=%Y-%m-%d"
+        self._partition = partition
         self._now_ns = now_ns
         self._ranges: dict[Path, dict[str, tuple[int, int]]] = {}
+
+    def claim(self) -> None:
+        """Hold the lake to one layout: rows are looked for in the folder that their time gives.
+
+        The first to write leaves `.lake.json` behind. Raises ConfigError where it says another
+        time zone or partition, or a newer schema version than this edc knows.
+        """
+        marker = self.path / ".lake.json"
+        layout = _Layout(SCHEMA_VERSION, self.timezone, self._partition)
+        try:
+            with contextlib.suppress(FileExistsError):
+                if not marker.exists():
+                    files.publish(marker, msgspec.json.encode(layout))
+            found = msgspec.json.decode(marker.read_bytes(), type=_Layout)
+        except OSError as error:
+            raise files.unwritable(self.path, error) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                str(marker), f"cannot be read: {error}", "restore or remove it"
+            ) from None
+        if found.schema_version > SCHEMA_VERSION:
+            raise ConfigError(
+                str(self.path),
+                f"the lake has schema version {found.schema_version}, this edc knows up to"
+                f" {SCHEMA_VERSION}",
+                "upgrade edc",
+            )
+        if (found.timezone, found.partition) != (self.timezone, self._partition):
+            raise ConfigError(
+                "[storage]",
+                f"the lake at {self.path} was begun with timezone {found.timezone!r} and partition"
+                f" {found.partition!r}",
+                "keep those, or choose another path",
+            )
 
     def partitions(
         self, event_type: str, rows: pl.DataFrame
@@ -98,9 +142,7 @@ class Lake:
                 break
         return rows
 
-    def write(
-        self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: list[str]
-    ) -> WrittenFile:
+    def write(self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: str) -> WrittenFile:
         """Publish rows of one folder as one file. Raises OSError (with errno) or DiskFailed."""
         column = time_column(event_type)
         rows = rows.sort("symbol", column, "created_at", nulls_last=True, maintain_order=True)
@@ -117,7 +159,7 @@ class Lake:
                 "edc.version": version("edc"),
                 "edc.instance": self.instance,
                 "edc.event_type": event_type,
-                "edc.chunks": " ".join(chunks),
+                "edc.chunks": chunks,
                 "edc.time_range": f"{low} {high}",
             },
         )

@@ -2,9 +2,9 @@
 
 `<path>/.spool/<instance>/<event_type>/<run>-<number>-<rows>-<crc>.arrow`: one Arrow IPC file for
 each interval, published whole (see files.py), in the columns of the table. `run` is the start of
-the daemon (ns since the epoch), `number` counts up within it, so names sort in order of receipt;
-`crc` is the CRC-32 of the bytes, because Arrow IPC carries none. Rows in a chunk are final: a
-second flush of one makes the same rows, which the lake already has.
+the daemon (ns since the epoch), `number` counts up by one within it for each event type, so names
+sort in order of receipt; `crc` is the CRC-32 of the bytes, because Arrow IPC carries none. Rows in
+a chunk are final: a second flush of one makes the same rows, which the lake already has.
 
 A chunk is removed only after its rows are in the lake. `flock` on `<instance>/lock` keeps a second
 daemon out; the file holds the first one's pid.
@@ -14,7 +14,6 @@ import fcntl
 import io
 import os
 import re
-import threading
 import time
 import zlib
 from collections import deque
@@ -25,7 +24,7 @@ from pathlib import Path
 import polars as pl
 
 from edc import files
-from edc.errors import ConfigError, InstanceHeld
+from edc.errors import InstanceHeld
 from edc.events import EVENT_TYPES, identity
 
 _NAME = re.compile(r"(?P<run>\d+)-(?P<number>\d+)-(?P<rows>\d+)-(?P<crc>[0-9a-f]{8})\.arrow")
@@ -33,15 +32,31 @@ _NAME = re.compile(r"(?P<run>\d+)-(?P<number>\d+)-(?P<rows>\d+)-(?P<crc>[0-9a-f]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One file of the spool. `name` identifies its rows for ever."""
+    """One file of the spool. Its run and number identify its rows for ever."""
 
     path: Path
     rows: int
 
     @property
-    def name(self) -> str:
-        """The chunk's id, as Parquet footers list it."""
-        return self.path.stem
+    def run(self) -> int:
+        """The start of the daemon that wrote it."""
+        return int(self.path.name.split("-")[0])
+
+    @property
+    def number(self) -> int:
+        """Its place in that run."""
+        return int(self.path.name.split("-")[1])
+
+
+def name_chunks(chunks: Iterable[Chunk]) -> str:
+    """The ids of chunks as footers list them: `<run>:<first>-<last>`, joined by spaces."""
+    spans: list[tuple[int, int, int]] = []
+    for chunk in chunks:
+        if spans and spans[-1][0] == chunk.run and spans[-1][2] == chunk.number - 1:
+            spans[-1] = (chunk.run, spans[-1][1], chunk.number)
+        else:
+            spans.append((chunk.run, chunk.number, chunk.number))
+    return " ".join(f"{run}:{first}-{last}" for run, first, last in spans)
 
 
 class BadChunkError(Exception):
@@ -56,8 +71,7 @@ class Spool:
         self.instance = instance
         self.folder = path / ".spool" / instance
         self._run = time.time_ns()
-        self._number = 0
-        self._numbering = threading.Lock()
+        self._numbers = dict.fromkeys(EVENT_TYPES, 0)
         self._lock = -1
 
     def open(self) -> None:
@@ -71,11 +85,7 @@ class Spool:
             self.folder.chmod(0o700)
             lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise ConfigError(
-                "[storage] path",
-                f"{self.path} cannot be written: {error.strerror or error}",
-                "choose a folder that edc may write, or mend its permissions",
-            ) from error
+            raise files.unwritable(self.path, error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -100,12 +110,11 @@ class Spool:
         buffer = io.BytesIO()
         frame.write_ipc(buffer)
         data = buffer.getbuffer()
-        with self._numbering:
-            self._number += 1
-            number = self._number
+        number = self._numbers[event_type] + 1
         name = f"{self._run:019d}-{number:08d}-{frame.height}-{zlib.crc32(data):08x}.arrow"
         path = self.folder / event_type / name
         files.publish(path, data)
+        self._numbers[event_type] = number
         return Chunk(path, frame.height)
 
     def pending(self, event_type: str) -> list[Chunk]:

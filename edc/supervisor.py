@@ -1,4 +1,4 @@
-"""Lives and deaths: what is built, in which order it starts and stops, what is tried again.
+"""Lives and deaths: what is built, in which order it starts and stops.
 
     start   spool ─► deliver (one for each event type) ─► control socket, HTTP ─► feeds
     stop    feeds ─► deliver: last chunk, last batch ─► servers ─► spool
@@ -12,127 +12,32 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
+from dataclasses import dataclass
 
 from edc import markets
-from edc.adapters import PollAdapter, WebsocketAdapter
 from edc.config import Feed, Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import EdcError, Fatal, Retriable, Unwritten
-from edc.events import EVENT_TYPES
+from edc.errors import Unwritten
+from edc.events import EVENT_TYPES, Event, Row
+from edc.feeds import FeedRunner, Times
 from edc.ingest import Ingest
 from edc.lake import Lake
 from edc.ledger import Ledger
-from edc.metrics import DaemonCollector, FeedStats, LaneStats, Rate
+from edc.metrics import DaemonCollector, FeedStats, LaneStats
 from edc.queues import Queue
-from edc.retry import Backoff, pause
+from edc.retry import pause
 from edc.server import HttpServer
 from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
-from edc.times import SECOND
-from edc.transport import Transport
-from edc.transport.poll import PollTransport
-from edc.transport.websocket import Timing, WebsocketTransport
+from edc.status import feed_status, flush_status, table_status
 
 log = logging.getLogger(__name__)
 
-_HEALTHY_AFTER = 30.0
-"""Seconds of data after which the next failure is a new one."""
 _FEEDS_STOP_WITHIN = 4.0
-_MOST_CRASHES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """What tests shorten. Seconds."""
-
-    socket: Timing = field(default_factory=Timing)
-    first_delay: float = 1.0
-    longest_delay: float = 60.0
-    healthy_after: float = _HEALTHY_AFTER
-    ledger: float = 1.0
-
-
-class FeedRunner:
-    """One feed: a transport made anew for each connection, and the back-off between them."""
-
-    def __init__(self, feed: Feed, ingest: Ingest, times: Times, *, once: bool) -> None:
-        self.feed = feed
-        self.ingest = ingest
-        self.stats = ingest.stats
-        self.rate = Rate()
-        self._times = times
-        self._once = once
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
-        backoff = Backoff(self._times.first_delay, self._times.longest_delay)
-        crashes = 0
-        while not stopping.is_set():
-            self._state("connecting")
-            started, data_before = time.monotonic(), self.stats.data_frames
-            try:
-                await self._transport().run(self.ingest, stopping)
-                break
-            except Fatal as error:
-                self._give_up(error)
-                return
-            except Retriable as error:
-                failure = error
-            except Exception as error:
-                crashes += 1
-                if crashes >= _MOST_CRASHES:
-                    log.exception("feed crashed", extra=self._fields())
-                    self._give_up(Fatal(f"crashed {crashes} times: {error!r}", "report this"))
-                    return
-                failure = Retriable("crashed", f"{type(error).__name__}: {error}")
-                log.warning("feed crashed", exc_info=error, extra=self._fields())
-            lived = time.monotonic() - started
-            if lived >= self._times.healthy_after and self.stats.data_frames > data_before:
-                backoff.reset()
-                crashes = 0
-            if self._once:
-                self._give_up(failure)
-                return
-            await self._wait(failure, backoff, stopping)
-        self.ingest.finish()
-        self._state("stopped")
-
-    async def _wait(self, failure: Retriable, backoff: Backoff, stopping: asyncio.Event) -> None:
-        delay = failure.after if failure.after is not None else backoff.next_delay()
-        self.stats.disconnects[failure.reason] += 1
-        self.ingest.silent(failure.reason)
-        self._state("waiting", f"{failure}")
-        log.warning(
-            "feed %s: %s; next try in %.1f s", self.feed.name, failure, delay, extra=self._fields()
-        )
-        await pause(stopping, delay)
-
-    def _give_up(self, error: EdcError) -> None:
-        self.ingest.silent("failed")
-        self.ingest.finish()
-        self._state("failed", str(error))
-        log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
-
-    def _transport(self) -> Transport:
-        if self.feed.channel.kind == "poll":
-            return PollTransport(cast("PollAdapter", self.feed.adapter), once=self._once)
-        return WebsocketTransport(
-            cast("WebsocketAdapter", self.feed.adapter),
-            lambda: any(markets.is_open(kind, time.time_ns()) for kind in self.feed.asset_types),
-            self._times.socket,
-        )
-
-    def _state(self, state: str, problem: str = "") -> None:
-        self.stats.state, self.stats.problem = state, problem
-
-    def _fields(self) -> dict[str, object]:
-        return {"feed": self.feed.name, "vendor": self.feed.vendor, "epoch": self.stats.epoch}
+"""Seconds for saying goodbye and taking what the sockets still hold."""
 
 
 @dataclass(slots=True)
@@ -166,12 +71,14 @@ class Supervisor:
         self._times = times or Times()
         storage = settings.storage
         self.spool = Spool(storage.path, storage.instance)
-        lake = Lake(storage.path, storage.timezone, storage.partition, storage.instance, now_ns)
+        self._lake = Lake(
+            storage.path, storage.timezone, storage.partition, storage.instance, now_ns
+        )
         self.queues = {
             kind: Queue(kind, settings.queue.capacity, settings.queue.policy(kind))
             for kind in EVENT_TYPES
         }
-        sink = ParquetSink(lake)
+        sink = ParquetSink(self._lake)
         self.lanes = {
             kind: Deliver(
                 queue,
@@ -181,6 +88,7 @@ class Supervisor:
                 interval=settings.spool.interval,
                 max_rows=settings.batch.max_rows,
                 max_age=settings.batch.max_age,
+                on_refused=self._refused,
             )
             for kind, queue in self.queues.items()
         }
@@ -200,13 +108,26 @@ class Supervisor:
         stats = FeedStats(feed.name, feed.vendor, feed.source)
         return Ingest(feed.adapter, stats, self.queues, letters, self._ledger)
 
+    def open(self) -> None:
+        """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
+        self.spool.open()
+        try:
+            self._lake.claim()
+        except BaseException:
+            self.spool.close()
+            raise
+
+    def _refused(self, row: Row) -> None:
+        if isinstance(row, Event) and row.origin is not None:
+            self._ledger.lost(row.origin, "undecodable", row.created_at)
+
     def stop(self) -> None:
         """Begin the orderly end: close sockets, drain, flush."""
         self._stopping.set()
 
     async def run(self) -> Outcome:
         """Record until stopped. Raises ConfigError, InstanceHeld, DiskFailed or Unwritten."""
-        self.spool.open()
+        self.open()
         try:
             for kind, lane in self.lanes.items():
                 if rows := lane.recover():
@@ -291,57 +212,24 @@ class Supervisor:
 
     async def _flushed(self) -> Mapping[str, object]:
         self._ledger.settle()
-        return flush_report(await self.flush())
+        return flush_status(await self.flush())
 
     async def _status(self) -> Mapping[str, object]:
         return self.status()
 
     def status(self) -> dict[str, object]:
-        """What `edc status` shows; times are ns since the epoch."""
-        feeds: list[dict[str, object]] = []
-        for runner in self.feeds:
-            stats = runner.stats
-            lag = stats.last_received_ns - stats.last_event_ns
-            feeds.append(
-                {
-                    "feed": stats.feed,
-                    "vendor": stats.vendor,
-                    "source": stats.source,
-                    "state": stats.state,
-                    "problem": stats.problem,
-                    "rate": round(runner.rate.value, 1),
-                    "events": dict(stats.events),
-                    "frames": stats.frames,
-                    "skipped": dict(stats.skipped),
-                    "connects": stats.connects,
-                    "disconnects": dict(stats.disconnects),
-                    "last_received": stats.last_received_ns or None,
-                    "last_event": stats.last_event_ns or None,
-                    "lag_seconds": lag / SECOND if stats.last_event_ns else None,
-                }
-            )
-        tables = {
-            kind: {
-                "queued": len(self.queues[kind]),
-                "capacity": self.queues[kind].capacity,
-                "dropped": self.queues[kind].dropped,
-                "spooled": lane.stats.rows_pending,
-                "written": lane.stats.rows_written,
-                "duplicates": lane.stats.duplicates,
-                "files": lane.stats.files_written,
-                "last_flush": lane.stats.last_flush_ns or None,
-                "last_file": lane.stats.last_file or None,
-                "errors": lane.stats.spool_errors + lane.stats.sink_errors,
-            }
-            for kind, lane in self.lanes.items()
-        }
+        """What `edc status` shows."""
+        storage = self.settings.storage
         return {
-            "instance": self.settings.storage.instance,
-            "path": str(self.settings.storage.path),
+            "instance": storage.instance,
+            "path": str(storage.path),
             "started": self.started_ns,
             "now": time.time_ns(),
-            "feeds": feeds,
-            "tables": tables,
+            "feeds": [feed_status(each.stats, each.rate.value) for each in self.feeds],
+            "tables": {
+                kind: table_status(self.queues[kind], lane.stats)
+                for kind, lane in self.lanes.items()
+            },
         }
 
     def _readiness(self) -> dict[str, bool]:
@@ -393,7 +281,7 @@ def recover(settings: Settings) -> dict[str, Written]:
 
     async def work() -> dict[str, Written]:
         supervisor = Supervisor(settings, [])
-        supervisor.spool.open()
+        supervisor.open()
         try:
             for lane in supervisor.lanes.values():
                 lane.recover()
@@ -402,15 +290,3 @@ def recover(settings: Settings) -> dict[str, Written]:
             supervisor.spool.close()
 
     return asyncio.run(work())
-
-
-def flush_report(written: Mapping[str, Written]) -> dict[str, object]:
-    """What a flush did, for people's and machines' eyes."""
-    return {
-        kind: {
-            "rows": each.rows,
-            "duplicates": each.duplicates,
-            "files": [str(Path(file)) for file in each.files],
-        }
-        for kind, each in written.items()
-    }

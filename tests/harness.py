@@ -15,8 +15,9 @@ import polars as pl
 from aiohttp import web
 
 from edc import config
+from edc.feeds import Times
 from edc.simulator.tiingo import TiingoSimulator
-from edc.supervisor import Outcome, Supervisor, Times
+from edc.supervisor import Outcome, Supervisor
 from edc.transport.websocket import Timing
 
 KEY = "canary-key-5f2a"

@@ -291,7 +291,7 @@ async def test_a_full_queue_that_blocks_loses_nothing_and_stays_bounded(tmp_path
 async def test_a_disk_that_is_full_for_a_while_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = True
+    full = False
     refused = 0
     real = os.write
 
@@ -307,6 +307,8 @@ async def test_a_disk_that_is_full_for_a_while_costs_nothing(
     async with serving(simulator):
         daemon = supervisor(write_config(tmp_path, simulator.url))
         async with running(daemon):
+            await until(lambda: events_of(daemon) > 0)
+            full = True
             await until_events(daemon, 500)
             await until(lambda: refused >= 3)
             full = False

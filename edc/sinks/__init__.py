@@ -32,6 +32,9 @@ class Written:
 class Sink(Protocol):
     """Where batches go."""
 
-    def write(self, event_type: str, rows: pl.DataFrame, chunks: list[str]) -> Written:
-        """Make a batch durable, without the rows that are already there."""
+    def write(self, event_type: str, rows: pl.DataFrame, chunks: str) -> Written:
+        """Make a batch durable, without the rows that are already there.
+
+        `chunks` names what the batch was made from, for the record.
+        """
         ...

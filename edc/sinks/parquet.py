@@ -13,7 +13,7 @@ class ParquetSink:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
 
-    def write(self, event_type: str, rows: pl.DataFrame, chunks: list[str]) -> Written:
+    def write(self, event_type: str, rows: pl.DataFrame, chunks: str) -> Written:
         """Write what the lake does not have. The first received of equal rows is kept."""
         distinct = rows.unique(identity(event_type), keep="first", maintain_order=True)
         written = Written()

@@ -28,12 +28,13 @@ class TiingoFeedOptions(FeedOptions):
         levels = LEVELS.get(self.channel, ())
         if self.threshold_level is not None and self.threshold_level not in levels:
             raise ValueError(
-                f"threshold_level of channel {self.channel} is one of {sorted(levels)}"
+                f"channel {self.channel} has no threshold_level {self.threshold_level}; "
+                f"write one of {', '.join(map(str, sorted(levels)))}"
                 if levels
-                else f"threshold_level is for websocket channels, {self.channel} is polled"
+                else f"threshold_level is for websockets, {self.channel} is polled; remove it"
             )
         if self.interval is not None and levels:
-            raise ValueError(f"interval is for polled channels, {self.channel} is a websocket")
+            raise ValueError(f"interval is for polling, {self.channel} is a websocket; remove it")
         return self
 
 

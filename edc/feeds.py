@@ -1,0 +1,116 @@
+"""One feed's life: connect, deliver, fail, wait, connect again, or give up.
+
+Feeds are independent: whatever one raises stays in its runner. A failure that may heal is waited
+out with a growing, jittered delay; one that only the operator can mend ends this feed with a line.
+"""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from edc import markets
+from edc.adapters import PollAdapter, WebsocketAdapter
+from edc.config import Feed
+from edc.errors import EdcError, Fatal, Retriable
+from edc.ingest import Ingest
+from edc.metrics import Rate
+from edc.retry import Backoff, pause
+from edc.transport import Transport
+from edc.transport.poll import PollTransport
+from edc.transport.websocket import Timing, WebsocketTransport
+
+log = logging.getLogger(__name__)
+
+_HEALTHY_AFTER = 30.0
+"""Seconds of data after which the next failure is a new one."""
+_MOST_CRASHES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What tests shorten. Seconds."""
+
+    socket: Timing = field(default_factory=Timing)
+    first_delay: float = 1.0
+    longest_delay: float = 60.0
+    healthy_after: float = _HEALTHY_AFTER
+    ledger: float = 1.0
+
+
+class FeedRunner:
+    """One feed: a transport made anew for each connection, and the back-off between them."""
+
+    def __init__(self, feed: Feed, ingest: Ingest, times: Times, *, once: bool) -> None:
+        self.feed = feed
+        self.ingest = ingest
+        self.stats = ingest.stats
+        self.rate = Rate()
+        self._times = times
+        self._once = once
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
+        backoff = Backoff(self._times.first_delay, self._times.longest_delay)
+        crashes = 0
+        while not stopping.is_set():
+            self._state("connecting")
+            started, data_before = time.monotonic(), self.stats.data_frames
+            try:
+                await self._transport().run(self.ingest, stopping)
+                break
+            except Fatal as error:
+                self._give_up(error)
+                return
+            except Retriable as error:
+                failure = error
+            except Exception as error:
+                crashes += 1
+                if crashes >= _MOST_CRASHES:
+                    log.exception("feed crashed", extra=self._fields())
+                    self._give_up(Fatal(f"crashed {crashes} times: {error!r}", "report this"))
+                    return
+                failure = Retriable("crashed", f"{type(error).__name__}: {error}")
+                log.warning("feed crashed", exc_info=error, extra=self._fields())
+            lived = time.monotonic() - started
+            if lived >= self._times.healthy_after and self.stats.data_frames > data_before:
+                backoff.reset()
+                crashes = 0
+            if self._once:
+                self._give_up(failure)
+                return
+            await self._wait(failure, backoff, stopping)
+        self.ingest.finish()
+        self._state("stopped")
+
+    async def _wait(self, failure: Retriable, backoff: Backoff, stopping: asyncio.Event) -> None:
+        delay = failure.after if failure.after is not None else backoff.next_delay()
+        self.stats.disconnects[failure.reason] += 1
+        self.ingest.silent(failure.reason)
+        self._state("waiting", f"{failure}")
+        log.warning(
+            "feed %s: %s; next try in %.1f s", self.feed.name, failure, delay, extra=self._fields()
+        )
+        await pause(stopping, delay)
+
+    def _give_up(self, error: EdcError) -> None:
+        self.ingest.silent("failed")
+        self.ingest.finish()
+        self._state("failed", str(error))
+        log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
+
+    def _transport(self) -> Transport:
+        if self.feed.channel.kind == "poll":
+            return PollTransport(cast("PollAdapter", self.feed.adapter), once=self._once)
+        return WebsocketTransport(
+            cast("WebsocketAdapter", self.feed.adapter),
+            lambda: any(markets.is_open(kind, time.time_ns()) for kind in self.feed.asset_types),
+            self._times.socket,
+        )
+
+    def _state(self, state: str, problem: str = "") -> None:
+        self.stats.state, self.stats.problem = state, problem
+
+    def _fields(self) -> dict[str, object]:
+        return {"feed": self.feed.name, "vendor": self.feed.vendor, "epoch": self.stats.epoch}

@@ -1,0 +1,60 @@
+"""The state of the daemon as plain values, for the control socket and for `--json`.
+
+Times are ns since the epoch, UTC, or None where there was none yet.
+"""
+
+from collections.abc import Mapping
+
+from edc.metrics import FeedStats, LaneStats
+from edc.queues import Queue
+from edc.sinks import Written
+from edc.times import SECOND
+
+
+def feed_status(stats: FeedStats, rate: float) -> dict[str, object]:
+    """One feed; `rate` is events a second, `lag_seconds` from the vendor's time to receipt."""
+    lag = stats.last_received_ns - stats.last_event_ns
+    return {
+        "feed": stats.feed,
+        "vendor": stats.vendor,
+        "source": stats.source,
+        "state": stats.state,
+        "problem": stats.problem,
+        "rate": round(rate, 1),
+        "events": dict(stats.events),
+        "frames": stats.frames,
+        "skipped": dict(stats.skipped),
+        "connects": stats.connects,
+        "disconnects": dict(stats.disconnects),
+        "last_received": stats.last_received_ns or None,
+        "last_event": stats.last_event_ns or None,
+        "lag_seconds": lag / SECOND if stats.last_event_ns else None,
+    }
+
+
+def table_status(queue: Queue, stats: LaneStats) -> dict[str, object]:
+    """One table, from its queue to its files."""
+    return {
+        "queued": len(queue),
+        "capacity": queue.capacity,
+        "dropped": queue.dropped,
+        "spooled": stats.rows_pending,
+        "written": stats.rows_written,
+        "duplicates": stats.duplicates,
+        "files": stats.files_written,
+        "last_flush": stats.last_flush_ns or None,
+        "last_file": stats.last_file or None,
+        "errors": stats.spool_errors + stats.sink_errors,
+    }
+
+
+def flush_status(written: Mapping[str, Written]) -> dict[str, object]:
+    """What a flush did, by table."""
+    return {
+        kind: {
+            "rows": each.rows,
+            "duplicates": each.duplicates,
+            "files": [str(file) for file in each.files],
+        }
+        for kind, each in written.items()
+    }
