@@ -91,16 +91,17 @@ def inspect(files: Sequence[Path], timezone: str | None = None) -> Report:
         for path in members:
             try:
                 frame = _read(path)
-            except (pl.exceptions.PolarsError, OSError) as error:
+                event_type = _type_of(frame)
+                if event_type is None:
+                    report.foreign.append(str(path))
+                    continue
+                if timezone is None:
+                    timezone = getattr(frame.schema[time_column(event_type)], "time_zone", None)
+                frame = conform(frame, event_type, timezone or "UTC")
+            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
                 report.unreadable[str(path)] = str(error).splitlines()[0]
                 continue
-            event_type = _type_of(frame)
-            if event_type is None:
-                report.foreign.append(str(path))
-                continue
-            if timezone is None:
-                timezone = getattr(frame.schema[time_column(event_type)], "time_zone", None)
-            frames.setdefault(event_type, []).append(conform(frame, event_type, timezone or "UTC"))
+            frames.setdefault(event_type, []).append(frame)
             tally = tallies.setdefault(event_type, _Tally(event_type))
             tally.files += 1
             tally.size += path.stat().st_size

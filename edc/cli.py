@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
@@ -154,9 +155,7 @@ def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
                 stats.duplicates,
             )
     log.info("stopped; the lake is %s", settings.storage.path)
-    if outcome.all_failed:
-        return 2
-    return 1 if outcome.failed and not signalled else 0
+    return 0 if signalled and outcome.exit_code != ConfigError.exit_code else outcome.exit_code
 
 
 def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
@@ -382,7 +381,8 @@ def _errors() -> Iterator[None]:
 
 def _fail(message: str, code: int) -> NoReturn:
     if _debug:
-        err.print_exception()
+        trace = redact(traceback.format_exc())
+        err.print(trace, markup=False, highlight=False, soft_wrap=True)
     err.print(f"edc: {redact(message)}", style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 

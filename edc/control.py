@@ -31,6 +31,11 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     command: str
 
 
+class _Answer(msgspec.Struct):
+    ok: dict[str, object] = {}
+    error: str = ""
+
+
 class ControlServer:
     """Answers commands on a Unix socket while the daemon lives."""
 
@@ -57,7 +62,8 @@ class ControlServer:
         try:
             async with asyncio.timeout(_REQUEST_WITHIN):
                 line = await reader.readline()
-            writer.write(msgspec.json.encode(await self._answer(line)) + b"\n")
+            answer = msgspec.json.encode(await self._answer(line)).decode()
+            writer.write(redact(answer).encode() + b"\n")
             await writer.drain()
         except (OSError, TimeoutError, ValueError) as error:
             log.debug("control connection: %s", error)
@@ -76,7 +82,7 @@ class ControlServer:
         try:
             return {"ok": await self._commands[command]()}
         except (EdcError, OSError) as error:
-            return {"error": redact(str(error))}
+            return {"error": str(error)}
 
 
 class NoDaemon(EdcError):
@@ -96,17 +102,18 @@ def ask(path: Path, command: str, timeout: float = 60.0) -> dict[str, object]:
             with connection.makefile("rb") as stream:
                 line = stream.readline()
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        raise NoDaemon(f"no daemon is running on {path.parent}") from None
+        raise NoDaemon(f"no daemon is running on {path.parent}; start one with `edc run`") from None
     except OSError as error:
         raise EdcError(f"the daemon on {path.parent} does not answer: {error}") from None
     if not line:
         raise EdcError(f"the daemon on {path.parent} closed the connection")
-    answer = msgspec.json.decode(line, type=dict[str, object])
-    if "error" in answer:
-        raise EdcError(str(answer["error"]))
-    found = answer["ok"]
-    assert isinstance(found, dict)
-    return found
+    try:
+        answer = msgspec.json.decode(line, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise EdcError(f"the daemon on {path.parent} answers nonsense: {error}") from None
+    if answer.error:
+        raise EdcError(answer.error)
+    return answer.ok
 
 
 @contextlib.contextmanager

@@ -35,7 +35,8 @@ class DeadLetters:
         try:
             entry["text"] = redact(frame.data.decode())
         except UnicodeDecodeError:
-            entry["b64"] = base64.b64encode(frame.data).decode()
+            text = redact(frame.data.decode(errors="surrogateescape"))
+            entry["b64"] = base64.b64encode(text.encode(errors="surrogateescape")).decode()
         entry |= {"reason": error.reason, "problem": redact(error.problem)}
         try:
             self._append(feed, msgspec.json.encode(entry) + b"\n")

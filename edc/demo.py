@@ -4,6 +4,7 @@ The vendor is the embedded simulator. Its rows carry `vendor = "tiingo_sim"` and
 their own, `<storage.path>-demo`, so that they can never pass for market data.
 """
 
+from pathlib import Path
 from typing import Any
 
 from edc.config import ServerSettings, Settings
@@ -42,11 +43,12 @@ def simulator() -> TiingoSimulator:
 def settings(base: Settings, vendor: TiingoSimulator) -> Settings:
     """`base` with the demo's feeds, connected to a running simulator."""
     path = base.storage.path
+    if path.name in ("", ".."):
+        path = path.resolve()
     return base.model_copy(
         update={
-            "storage": base.storage.model_copy(
-                update={"path": path.with_name(f"{path.name}-demo")}
-            ),
+            "storage": base.storage.model_copy(update={"path": Path(f"{path}-demo")}),
+            "batch": base.batch.model_copy(update={"max_age": 2.0}),  # something to see soon
             "server": ServerSettings(listen="127.0.0.1:0"),
             "vendors": {
                 _VENDOR: {

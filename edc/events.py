@@ -230,7 +230,7 @@ def epochs(rows: Collection[Row]) -> pl.Series:
 def conform(frame: pl.DataFrame, event_type: str, timezone: str) -> pl.DataFrame:
     """`frame` in the present columns and time zone, whatever zone it was written in."""
     return frame.select(
-        pl.col(name).dt.convert_time_zone(timezone)
+        pl.col(name).dt.cast_time_unit("ns").dt.convert_time_zone(timezone)
         if isinstance(dtype, pl.Datetime)
         else pl.col(name).cast(dtype)
         for name, dtype in schema(event_type, timezone).items()

@@ -15,6 +15,7 @@ from edc.adapters import PollAdapter, WebsocketAdapter
 from edc.config import Feed
 from edc.errors import EdcError, Fatal, Retriable
 from edc.ingest import Ingest
+from edc.logs import redact
 from edc.metrics import Rate
 from edc.retry import Backoff, pause
 from edc.transport import Transport
@@ -47,6 +48,7 @@ class FeedRunner:
         self.ingest = ingest
         self.stats = ingest.stats
         self.rate = Rate()
+        self.exit_code = 0
         self._times = times
         self._once = once
 
@@ -69,7 +71,7 @@ class FeedRunner:
                 crashes += 1
                 if crashes >= _MOST_CRASHES:
                     log.exception("feed crashed", extra=self._fields())
-                    self._give_up(Fatal(f"crashed {crashes} times: {error!r}", "report this"))
+                    self._give_up(EdcError(f"crashed {crashes} times: {error!r}; report this"))
                     return
                 failure = Retriable("crashed", f"{type(error).__name__}: {error}")
                 log.warning("feed crashed", exc_info=error, extra=self._fields())
@@ -98,6 +100,7 @@ class FeedRunner:
         self.ingest.silent("failed")
         self.ingest.finish()
         self._state("failed", str(error))
+        self.exit_code = error.exit_code
         log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
 
     def _transport(self) -> Transport:
@@ -110,7 +113,7 @@ class FeedRunner:
         )
 
     def _state(self, state: str, problem: str = "") -> None:
-        self.stats.state, self.stats.problem = state, problem
+        self.stats.state, self.stats.problem = state, redact(problem)
 
     def _fields(self) -> dict[str, object]:
         return {"feed": self.feed.name, "vendor": self.feed.vendor, "epoch": self.stats.epoch}

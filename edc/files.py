@@ -41,6 +41,15 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make durable what another has written to `path`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
 def make_folder(path: Path) -> None:
     """Create `path` and its missing parents, durably."""
     missing = [parent for parent in (path, *path.parents) if not parent.exists()]
@@ -87,7 +96,10 @@ def set_aside(root: Path, path: Path, reason: str) -> Path:
     """Move a damaged file to `<root>/.quarantine/`, with `reason` in a text file beside it."""
     folder = root / ".quarantine"
     make_folder(folder)
-    aside = folder / path.name
+    aside, again = folder / path.name, 1
+    while aside.exists():  # one of the same name, from another partition
+        again += 1
+        aside = folder / f"{path.name}.{again}"
     path.rename(aside)
     aside.with_name(aside.name + ".reason").write_text(f"{path}: {reason}\n")
     return aside

@@ -27,6 +27,9 @@ from edc.times import SECOND
 _QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
 _ROW_GROUP = 122_880
 _FOLDERS_KEPT = 256
+_TRIES = 100
+_NO_TIMES = (0, -1)  # a range that holds no time: such a file is never read
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,16 @@ class Lake:
         """The rows of one folder that its files do not hold yet, equal in all but `created_at`.
 
         Only files whose time range holds the time of one of the rows are read, one at a time.
+        Raises OSError where the folder does not hold still.
         """
+        for _ in range(_TRIES):
+            try:
+                return self._unseen(event_type, folder, rows)
+            except FileNotFoundError:  # compacted since the folder was listed: its rows are there
+                continue
+        raise OSError(f"files keep vanishing from {folder}")
+
+    def _unseen(self, event_type: str, folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
         column = time_column(event_type)
         times = rows[column].to_physical().sort()
         for name, (low, high) in self._time_ranges(event_type, folder).items():
@@ -202,23 +214,25 @@ class Lake:
         return ranges
 
     def _time_range(self, event_type: str, path: Path) -> tuple[int, int] | None:
-        """The times of the first and last row; None for an empty, damaged or vanished file."""
+        """The times of the first and last row; None for a damaged file.
+
+        Files of others, without our columns, are ignored.
+        """
         try:
             said = pl.read_parquet_metadata(path).get("edc.time_range")
             if said:
                 low, high = said.split()
                 return int(low), int(high)
+            scan = pl.scan_parquet(path, hive_partitioning=False)
+            if not _is_table(event_type, scan.collect_schema()):
+                log.warning("a Parquet file of others is ignored", extra={"file": str(path)})
+                return _NO_TIMES
             column = pl.col(time_column(event_type)).cast(pl.Datetime("ns", "UTC")).to_physical()
-            found = pl.scan_parquet(path, hive_partitioning=False).select(
-                low=column.min(), high=column.max()
-            )
-            low, high = found.collect().row(0)
-        except FileNotFoundError:
-            return None
-        except pl.exceptions.PolarsError as error:
+            low, high = scan.select(low=column.min(), high=column.max()).collect().row(0)
+        except _UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
-        return None if low is None else (int(low), int(high))
+        return _NO_TIMES if low is None else (int(low), int(high))
 
     def _read_range(self, event_type: str, path: Path, times: pl.Series) -> pl.DataFrame | None:
         """What a file holds between the first and last of `times`, in the columns of identity."""
@@ -226,21 +240,29 @@ class Lake:
         scan = pl.scan_parquet(path, hive_partitioning=False)
         try:
             zoned = scan.collect_schema()[column]  # a literal in the file's own zone prunes groups
-            low, high = (pl.lit(times[at], pl.Int64).cast(zoned) for at in (0, -1))
+            ends = times.gather([0, -1]).cast(pl.Datetime("ns", "UTC")).cast(zoned).to_physical()
+            low, high = (pl.lit(end, pl.Int64).cast(zoned) for end in ends)
             held = scan.filter(pl.col(column).is_between(low, high)).collect()
-        except FileNotFoundError:
-            return None  # another instance compacted it since the folder was listed
-        except pl.exceptions.PolarsError as error:
+        except _UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
         return conform(held, event_type, self.timezone).select(identity(event_type))
 
-    def _set_aside_if_damaged(self, path: Path, error: Exception) -> None:
+    def _set_aside_if_damaged(self, path: Path, error: BaseException) -> None:
         """Move a file that cannot be read at all; for an intact one the error is ours: raise it."""
         try:
             pl.read_parquet(path, hive_partitioning=False)
-        except pl.exceptions.PolarsError:
+        except _UNREADABLE:
             aside = files.set_aside(self.path, path, str(error))
             log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})
         else:
             raise error
+
+
+def _is_table(event_type: str, columns: pl.Schema) -> bool:
+    """True where rows in these columns can be read as rows of the table."""
+    try:
+        conform(pl.DataFrame(schema=columns), event_type, "UTC")
+    except pl.exceptions.PolarsError:
+        return False
+    return True

@@ -18,6 +18,7 @@ from edc.times import SECOND
 
 _STYLES = {"live": "green", "failed": "bold red", "waiting": "yellow", "stopped": "dim"}
 _MOST_COUNTS = 12
+_NUMBERS = ("events", "rate/s", "lag", "queued", "spooled", "written", "duplicates", "dropped")
 _SAID_ABOVE = ("asset_type", "event_type", "vendor", "source", "created_at")
 
 
@@ -119,7 +120,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _table(*columns: str) -> RichTable:
     made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", justify="right" if column in _NUMBERS else "left")
     return made
 
 

@@ -5,6 +5,7 @@ recovered; info: what was asked for has happened; debug: never per event. Fields
 `extra={"feed": …}`.
 """
 
+import json
 import logging
 import traceback
 from collections.abc import Callable, Iterable
@@ -16,10 +17,12 @@ from edc.times import SECOND, format_iso
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SHORTEST_SECRET = 4
+_TELLING = 8
+"""Characters of a secret that are too many to show."""
 
 
 class Redactor:
-    """Replaces every known secret in a text by `***`, also where it is URL-encoded."""
+    """Replaces every known secret in a text by `***`, also where it is URL-encoded or in JSON."""
 
     def __init__(self) -> None:
         self._secrets: list[str] = []
@@ -27,16 +30,30 @@ class Redactor:
     def add(self, secrets: Iterable[str]) -> None:
         """Know these secrets from now on. Ones under four characters would redact prose."""
         for secret in secrets:
-            for form in {secret, quote(secret, safe="")}:
+            for form in {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}:
                 if len(form) >= _SHORTEST_SECRET and form not in self._secrets:
                     self._secrets.append(form)
         self._secrets.sort(key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """`text` without secrets."""
+        """`text` without secrets, nor the first part of one that was cut off."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
+        for secret in self._secrets:
+            text = _without_start(secret, text)
         return text
+
+
+def _without_start(secret: str, text: str) -> str:
+    start = secret[:_TELLING]
+    at = text.find(start)
+    while at >= 0:
+        end = at + len(start)
+        while end - at < len(secret) and text[end : end + 1] == secret[end - at]:
+            end += 1
+        text = f"{text[:at]}***{text[end:]}"
+        at = text.find(start, at)
+    return text
 
 
 redact = Redactor()
@@ -48,15 +65,17 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class TextFormatter(logging.Formatter):
-    """`2026-02-13T13:09:22Z INFO  message  feed=stocks`: one line a record, but for tracebacks."""
+    """`2026-02-13T13:09:22Z INFO  message  feed=stocks`: one line a record, tracebacks indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         """A record as a line, redacted."""
         stamp = format_iso(int(record.created * SECOND))[:19]
         fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
-        line = f"{stamp}Z {record.levelname:<7} {record.getMessage()}{fields}".replace("\n", " ")
+        said = f"{stamp}Z {record.levelname:<7} {record.getMessage()}{fields}"
+        line = " ".join(said.splitlines())
         if record.exc_info:
-            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            told = "".join(traceback.format_exception(*record.exc_info)).splitlines()
+            line += "".join(f"\n    {part}" for part in told)
         return redact(line)
 
 
@@ -94,3 +113,5 @@ def configure(log_format: str, write: Callable[[str], None], *, level: int = log
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
     logging.getLogger("edc").setLevel(level)
+    # Its debug lines cut a frame in the middle, and half a key is not known to the redactor.
+    logging.getLogger("websockets").setLevel(max(level, logging.INFO))

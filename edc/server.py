@@ -17,6 +17,8 @@ from edc.metrics import registry
 
 _LIVE_WITHIN = 5.0
 _BEAT = 1.0
+_HEADERS_WITHIN = 5.0
+"""Seconds, from the connection or the last answer. aiohttp counts no bytes as a sign of life."""
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +49,12 @@ class HttpServer:
                 web.get("/readyz", self._readyz),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=5.0)
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=_HEADERS_WITHIN, shutdown_timeout=0.5
+        )
         await self._runner.setup()
         host, _, port = self._listen.rpartition(":")
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port), shutdown_timeout=0.5)
+        site = web.TCPSite(self._runner, host.strip("[]"), int(port))
         try:
             await site.start()
         except OSError as error:

@@ -19,7 +19,7 @@ from edc.config import Feed, Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import Unwritten
+from edc.errors import Fatal, Unwritten
 from edc.events import EVENT_TYPES, Event, Row
 from edc.feeds import FeedRunner, Times
 from edc.ingest import Ingest
@@ -40,13 +40,16 @@ _FEEDS_STOP_WITHIN = 4.0
 """Seconds for saying goodbye and taking what the sockets still hold."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: `failed` maps the feeds that stopped to their last words."""
+    """How a run ended: `failed` maps the feeds that were given up to their last words.
+
+    `exit_code` is 0 if none was, 2 if all were and the operator can mend each, else 1.
+    """
 
     written: dict[str, LaneStats]
     failed: dict[str, str]
-    all_failed: bool
+    exit_code: int
 
 
 class Supervisor:
@@ -245,15 +248,12 @@ class Supervisor:
         return checks
 
     def _outcome(self) -> Outcome:
-        failed = {
-            runner.feed.name: runner.stats.problem
-            for runner in self.feeds
-            if runner.stats.state == "failed"
-        }
+        failed = [runner for runner in self.feeds if runner.stats.state == "failed"]
+        refused = [runner for runner in failed if runner.exit_code == Fatal.exit_code]
         return Outcome(
             {kind: lane.stats for kind, lane in self.lanes.items()},
-            failed,
-            bool(failed) and len(failed) == len(self.feeds),
+            {runner.feed.name: runner.stats.problem for runner in failed},
+            0 if not failed else 2 if len(refused) == len(self.feeds) else 1,
         )
 
 

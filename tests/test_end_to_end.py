@@ -296,3 +296,26 @@ def test_sigterm_at_50_000_events_a_second_ends_within_ten_seconds_and_loses_not
     assert sent > 100_000
     assert not socket.exists()
     assert not list((tmp_path / "lake" / ".spool").rglob("*.arrow"))
+
+
+def test_a_second_signal_stops_at_once_and_the_spool_keeps_the_rest(tmp_path: Path) -> None:
+    simulator = SimulatorProcess(tmp_path, rate=2000)
+    path = write_config(tmp_path, simulator.url, more='[batch]\nmax_age = "1h"\n')
+    daemon = Process("run", "--config", str(path), cwd=tmp_path)
+    spool = tmp_path / "lake" / ".spool" / "main" / "trade"
+    end = time.monotonic() + 30
+    while not list(spool.glob("[0-9]*.arrow")):
+        assert time.monotonic() < end, daemon.output
+        time.sleep(0.02)
+    daemon.process.send_signal(signal.SIGSTOP)  # so that both are there when it wakes up
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(signal.SIGINT)
+    daemon.process.send_signal(signal.SIGCONT)
+
+    assert daemon.wait(5) == 1
+    simulator.end()
+    assert "stopped at once" in daemon.output
+    spooled = sum(int(chunk.name.split("-")[2]) for chunk in spool.glob("[0-9]*.arrow"))
+    flush = Process("flush", "--config", str(path), "--json", cwd=tmp_path)
+    assert flush.wait() == 0
+    assert json.loads(flush.output)["trade"]["rows"] == spooled > 0

@@ -13,7 +13,7 @@ import pytest
 
 from edc import config, markets
 from edc.adapters.tiingo.stream import TiingoStream
-from edc.errors import DiskFailed, Unwritten
+from edc.errors import ConfigError, DiskFailed, Unwritten
 from edc.events import Event
 from edc.simulator.tiingo import Faults, TiingoSimulator
 from edc.supervisor import Supervisor, recover
@@ -65,7 +65,7 @@ async def test_a_refused_feed_stops_with_its_mend_while_the_others_go_on(
 
     assert attempts == 1
     assert set(outcome.failed) == {"stocks", "reference"}
-    assert not outcome.all_failed
+    assert outcome.exit_code == 1
     (line,) = [
         record.getMessage() for record in caplog.records if "feed stocks" in record.getMessage()
     ]
@@ -80,7 +80,7 @@ async def test_a_bad_key_ends_the_run_when_it_was_the_only_feed(tmp_path: Path) 
     async with serving(simulator):
         outcome = await supervisor(write_config(tmp_path, simulator.url)).run()
 
-    assert outcome.all_failed
+    assert outcome.exit_code == 2
     assert outcome.failed == {
         "crypto": "Tiingo refused (401): Invalid token.; "
         "check the API key (TIINGO_API_KEY) and the plan it belongs to"
@@ -389,3 +389,55 @@ async def test_damaged_chunks_are_set_aside_and_intact_ones_recovered(tmp_path: 
     aside = {path.name for path in (tmp_path / "lake" / ".quarantine").iterdir()}
     expected = {chunks[0].name, chunks[1].name}
     assert aside == expected | {f"{name}.reason" for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [('timezone = "UTC"', "'America/New_York'"), ('partition = "day"', "partition 'hour'")],
+)
+async def test_a_lake_keeps_the_layout_it_was_begun_with(
+    tmp_path: Path, setting: str, said: str
+) -> None:
+    """Else equal rows would be looked for in another folder than they lie in."""
+    path = write_config(tmp_path, "ws://127.0.0.1:1")
+    first = supervisor(path)
+    first.open()
+    first.spool.close()
+    path.write_text(path.read_text().replace("[storage]", f"[storage]\n{setting}"))
+
+    with pytest.raises(ConfigError) as caught:
+        await supervisor(path).run()
+
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("keep those, or choose another path")
+    path.write_text(path.read_text().replace(setting, ""))
+    again = supervisor(path)
+    again.open()  # and the instance was let go
+    again.spool.close()
+
+
+async def test_a_row_that_fits_no_column_costs_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = TiingoStream.decode
+    calls = 0
+
+    def flawed(self: TiingoStream, frame: Frame) -> Sequence[Event]:
+        nonlocal calls
+        events = decode(self, frame)
+        for event in events:
+            calls += 1
+            if calls == 5:
+                event.event_time = 1 << 80
+        return events
+
+    monkeypatch.setattr(TiingoStream, "decode", flawed)
+    simulator = TiingoSimulator(key=KEY, rate=1000, events=50)
+    async with serving(simulator):
+        daemon = supervisor(write_config(tmp_path, simulator.url))
+        async with running(daemon):
+            await until_events(daemon, 50)
+
+    assert sum(read(tmp_path / "lake", kind).height for kind in ("trade", "quote")) == 49
+    gaps = read(tmp_path / "lake", "gap")
+    assert gaps.select("cause", "rows_lost").rows() == [("undecodable", 1)]

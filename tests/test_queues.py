@@ -1,0 +1,153 @@
+"""The bounded queue: what each policy keeps, counted to the row."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edc.events import Row, Trade
+from edc.queues import Queue, WhenFull
+
+PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
+DRAIN = "drain"
+
+
+def row(number: int) -> Trade:
+    """A trade that can be told apart by its time."""
+    return Trade(symbol="a", asset_type="stock", event_time=number, last_price=1.0, last_size=None)
+
+
+def numbers(rows: Sequence[Row]) -> list[int]:
+    """The numbers of rows."""
+    return [event.event_time for event in rows if isinstance(event, Trade)]
+
+
+def filled(capacity: int, when_full: WhenFull, count: int) -> Queue:
+    """A queue that was offered rows 0, 1, 2 and so on."""
+    queue = Queue("trade", capacity, when_full)
+    for number in range(count):
+        queue.put(row(number))
+    return queue
+
+
+@pytest.mark.parametrize(
+    ("when_full", "kept", "accepted", "dropped"),
+    [
+        (WhenFull.BLOCK, [0, 1, 2, 3, 4], 5, 0),
+        (WhenFull.DROP_OLDEST, [2, 3, 4], 5, 2),
+        (WhenFull.DROP_NEWEST, [0, 1, 2], 3, 2),
+    ],
+)
+def test_a_full_queue_does_what_its_policy_says(
+    when_full: WhenFull, kept: list[int], accepted: int, dropped: int
+) -> None:
+    queue = filled(3, when_full, 5)
+
+    assert (queue.accepted, queue.dropped) == (accepted, dropped)
+    assert numbers(queue.drain()) == kept
+    assert len(queue) == 0
+
+
+def test_the_row_that_was_dropped_is_handed_back() -> None:
+    oldest, newest = filled(1, WhenFull.DROP_OLDEST, 1), filled(1, WhenFull.DROP_NEWEST, 1)
+    blocking = filled(1, WhenFull.BLOCK, 1)
+
+    assert oldest.put(row(9)) == row(0)
+    assert newest.put(row(9)) == row(9)
+    assert blocking.put(row(9)) is None
+
+
+@pytest.mark.parametrize(
+    ("when_full", "count", "must_wait"),
+    [
+        (WhenFull.BLOCK, 2, False),
+        (WhenFull.BLOCK, 3, True),
+        (WhenFull.BLOCK, 4, True),
+        (WhenFull.DROP_OLDEST, 4, False),
+        (WhenFull.DROP_NEWEST, 4, False),
+    ],
+)
+def test_only_a_full_blocking_queue_stops_its_reader(
+    when_full: WhenFull, count: int, *, must_wait: bool
+) -> None:
+    assert filled(3, when_full, count).must_wait is must_wait
+
+
+async def test_readers_wait_for_room_until_the_queue_is_drained() -> None:
+    queue = filled(2, WhenFull.BLOCK, 2)
+    readers = [asyncio.create_task(queue.room()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(reader.done() for reader in readers)
+
+    queue.drain()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*readers)
+
+
+async def test_a_reader_that_finds_the_room_taken_again_goes_on_waiting() -> None:
+    queue = filled(1, WhenFull.BLOCK, 1)
+    reader = asyncio.create_task(queue.room())
+    await asyncio.sleep(0)
+    queue.drain()
+    queue.put(row(1))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not reader.done()
+
+    queue.drain()
+
+    async with asyncio.timeout(5):
+        await reader
+
+
+async def test_there_is_room_at_once_where_nobody_must_wait() -> None:
+    async with asyncio.timeout(5):
+        await filled(2, WhenFull.BLOCK, 1).room()
+        await filled(2, WhenFull.DROP_OLDEST, 3).room()
+
+
+@PROPERTY
+@given(
+    st.sampled_from(WhenFull),
+    st.integers(1, 6),
+    st.lists(st.just(DRAIN) | st.integers(1, 5), max_size=30),
+)
+def test_a_queue_behaves_as_a_plain_deque_with_its_policy(
+    when_full: WhenFull, capacity: int, steps: list[str | int]
+) -> None:
+    queue = Queue("trade", capacity, when_full)
+    model: deque[int] = deque()
+    accepted = refused = overrun = drained = 0
+    offered = 0
+    for step in steps:
+        if isinstance(step, str):
+            assert numbers(queue.drain()) == list(model)
+            drained += len(model)
+            model.clear()
+        for _ in range(step if isinstance(step, int) else 0):
+            dropped = queue.put(row(offered))
+            full = len(model) >= capacity
+            if full and when_full is WhenFull.DROP_NEWEST:
+                assert dropped == row(offered)
+                refused += 1
+            else:
+                model.append(offered)
+                accepted += 1
+                if full and when_full is WhenFull.DROP_OLDEST:
+                    assert dropped == row(model.popleft())
+                    overrun += 1
+                else:
+                    assert dropped is None
+            offered += 1
+        assert len(queue) == len(model)
+        assert (queue.accepted, queue.dropped) == (accepted, refused + overrun)
+        assert queue.must_wait is (when_full is WhenFull.BLOCK and len(model) >= capacity)
+        if when_full is not WhenFull.BLOCK:
+            assert len(queue) <= capacity
+
+    assert queue.accepted == drained + len(queue) + overrun
+    assert offered == queue.accepted + refused
