@@ -37,7 +37,7 @@ import msgspec
 import polars as pl
 
 from edc import files
-from edc.errors import EdcError
+from edc.errors import NotVerified
 from edc.events import EVENT_TYPES, SCHEMA_VERSION, conform, identity, time_column
 from edc.times import SECOND
 
@@ -86,10 +86,6 @@ class _Group:
     span: tuple[int, int] | None = None
 
 
-class NotVerified(EdcError):
-    """A result does not hold what its sources do. The sources stay; the result is removed."""
-
-
 class Compactor:
     """Compacts the closed partitions of a lake. One at a time works on a lake, held by a lock.
 
@@ -120,6 +116,8 @@ class Compactor:
 
         Raises OSError, DiskFailed, or NotVerified for a partition that could not be trusted.
         """
+        if not self._path.exists():
+            return
         with self._alone() as mine:
             if not mine:
                 log.info("another compaction is at work on this lake")
@@ -322,17 +320,18 @@ class Compactor:
     ) -> None:
         """Read the result back: it holds each row of the sources, and none twice."""
         found = 0
+        folder = sources[0].parent
         for group in groups:
             before = self._read(event_type, sources, group)
             after = self._read(event_type, merged, group)
             keys = identity(event_type)
             if before.join(after, on=keys, how="anti", nulls_equal=True).height:
-                raise NotVerified(f"{merged[0].parent}: rows of {group.symbols} are missing")
+                raise NotVerified(str(folder), f"rows of {group.symbols} are missing")
             if after.height != before.unique(keys).height:
-                raise NotVerified(f"{merged[0].parent}: rows of {group.symbols} are too many")
+                raise NotVerified(str(folder), f"rows of {group.symbols} are too many")
             found += after.height
         if found != _rows(merged):
-            raise NotVerified(f"{merged[0].parent}: rows that belong to no group")
+            raise NotVerified(str(folder), "there are rows that belong to no group")
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -346,9 +345,9 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def _partitions(table: Path) -> Iterator[Path]:
-    """The folders of a table that hold files or an interrupted compaction."""
-    for day in sorted(table.glob("date=*")):
-        hours = sorted(day.glob("hour=*"))
+    """The partitions of a table, each a folder."""
+    for day in sorted(table.glob("date=[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]")):
+        hours = sorted(day.glob("hour=[0-2][0-9]"))
         yield from hours or [day]
 
 

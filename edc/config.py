@@ -81,6 +81,12 @@ class BatchSettings(Strict):
     max_age: Duration = Field(60.0, gt=0)
 
 
+class CompactSettings(Strict):
+    """`[compact]`: what `edc compact` leaves alone."""
+
+    closed_after: Duration = Field(3600.0, ge=0)
+
+
 class SpoolSettings(Strict):
     """`[spool]`: how much a crash may cost."""
 
@@ -148,6 +154,7 @@ class Settings(BaseSettings):
 
     storage: StorageSettings = StorageSettings()
     batch: BatchSettings = BatchSettings()
+    compact: CompactSettings = CompactSettings()
     spool: SpoolSettings = SpoolSettings()
     queue: QueueSettings = QueueSettings()
     server: ServerSettings = ServerSettings()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edc.errors import EdcError
+from edc.errors import EdcError, NoDaemon
 from edc.logs import redact
 
 _LONGEST_LINE = 64 * 1024
@@ -85,10 +85,6 @@ class ControlServer:
             return {"error": str(error)}
 
 
-class NoDaemon(EdcError):
-    """Nobody listens on the control socket."""
-
-
 def ask(path: Path, command: str, timeout: float = 60.0) -> dict[str, object]:
     """Send one command to the daemon whose socket is `path`; its answer.
 
@@ -102,7 +98,7 @@ def ask(path: Path, command: str, timeout: float = 60.0) -> dict[str, object]:
             with connection.makefile("rb") as stream:
                 line = stream.readline()
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        raise NoDaemon(f"no daemon is running on {path.parent}; start one with `edc run`") from None
+        raise NoDaemon(str(path.parent)) from None
     except OSError as error:
         raise EdcError(f"the daemon on {path.parent} does not answer: {error}") from None
     if not line:

@@ -7,6 +7,8 @@ EdcError
 ├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
 ├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
+├── NotVerified     a compaction's result lacks rows of its sources, which stay; exit 1
+├── NoDaemon        nobody listens on the control socket; exit 1
 └── InstanceHeld    another daemon holds this instance of the storage path; exit 75
 
 Each carries its facts as attributes and forms its sentence from them. Imports nothing of edc.
@@ -106,6 +108,28 @@ class DiskFailed(EdcError):
             f"fsync of {self.path} failed: {self.problem}; "
             "check the disk (dmesg, SMART), then start edc again: it recovers from the spool"
         )
+
+
+class NotVerified(EdcError):
+    """What compaction made of `folder` is not what lay there. The sources stay as they were."""
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder, self.problem = folder, problem
+
+    def __str__(self) -> str:
+        return f"{self.folder} was not compacted, its files stay as they were: {self.problem}"
+
+
+class NoDaemon(EdcError):
+    """Nobody listens on the control socket of this instance."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"no daemon is running on {self.folder}; start one with `edc run`"
 
 
 class InstanceHeld(EdcError):

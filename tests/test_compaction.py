@@ -1,5 +1,6 @@
 """Compaction changes the files and never the set of rows, whatever interrupts it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from itertools import count
@@ -12,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edc import compaction
-from edc.compaction import Compactor, NotVerified
+from edc.compaction import Compactor
+from edc.errors import NotVerified
 from edc.events import Origin, Quote, Trade, identity, to_frame
 from edc.lake import Lake
 from edc.sinks.parquet import ParquetSink
 from edc.times import SECOND
-from tests.harness import read
+from tests.harness import Process, read, write_config
 
 NEW_YORK = "America/New_York"
 NOON = 1_771_002_000 * SECOND
@@ -272,3 +274,22 @@ def test_quotes_are_compacted_as_trades_are(
     (done,) = compactor(tmp_path).run()
 
     assert (done.files_after, done.rows_after) == (1, 2)
+
+
+def test_the_command_says_what_it_merged_and_then_that_there_is_nothing(tmp_path: Path) -> None:
+    for second in range(3):
+        write(tmp_path, [trade(second)])
+    path = write_config(tmp_path, "ws://127.0.0.1:1")
+    answers = []
+    for _ in range(2):
+        command = Process("compact", "--config", str(path), "--json", cwd=tmp_path)
+        assert command.wait() == 0
+        answers.append(json.loads(command.output))
+
+    folder = str(tmp_path / "lake" / "trade" / "date=2026-02-13" / "hour=12")
+    expected = {"folder": folder, "files_before": 3, "files_after": 1}
+    assert answers == [[expected | {"rows_before": 3, "rows_after": 3}], []]
+
+
+def test_a_lake_that_is_not_there_yet_is_nothing_to_compact(tmp_path: Path) -> None:
+    assert list(Compactor(tmp_path / "none", NEW_YORK, now_ns=clock()).run()) == []

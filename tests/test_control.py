@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from edc import control, logs
-from edc.control import ControlServer, NoDaemon
-from edc.errors import EdcError
+from edc.control import ControlServer
+from edc.errors import EdcError, NoDaemon
 from edc.simulator.tiingo import TiingoSimulator
 from tests import harness
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote, quote_plus
 from urllib.request import urlopen
 
@@ -117,7 +118,7 @@ class Indiscreet:
         self.polls = 0
         self.url = ""
 
-    async def __aenter__(self) -> "Indiscreet":
+    async def __aenter__(self) -> Self:
         app = web.Application()
         app.add_routes(
             [

@@ -1,0 +1,235 @@
+"""The house rules that can be read off the source: who imports whom, who prints, what is said."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "edc"
+SOURCES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+TREES = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()}
+
+NOBODY: tuple[str, ...] = ()
+
+SEES = {
+    "edc": NOBODY,
+    "edc.__main__": ("cli",),
+    # The nouns, and what has nothing to do with markets.
+    "edc.errors": NOBODY,
+    "edc.events": NOBODY,
+    "edc.times": NOBODY,
+    "edc.retry": NOBODY,
+    "edc.files": ("errors",),
+    "edc.logs": ("times",),
+    "edc.markets": ("times",),
+    # The contracts, and those who keep them.
+    "edc.transport": NOBODY,
+    "edc.adapters": ("events", "times", "transport"),
+    "edc.sinks": NOBODY,
+    "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
+    "edc.transport.websocket": ("adapters", "errors", "retry", "transport"),
+    "edc.sinks.parquet": ("errors", "events", "lake", "sinks"),
+    # The two loops and what they are made of.
+    "edc.queues": ("events",),
+    "edc.ledger": ("events", "queues"),
+    "edc.metrics": ("queues", "times"),
+    "edc.deadletters": ("errors", "logs", "transport"),
+    "edc.ingest": (
+        *("adapters", "deadletters", "errors", "events", "ledger", "metrics", "queues"),
+        "transport",
+    ),
+    "edc.spool": ("errors", "events", "files"),
+    "edc.deliver": ("errors", "events", "metrics", "queues", "retry", "sinks", "spool"),
+    # The lake at rest.
+    "edc.lake": ("errors", "events", "files", "times"),
+    "edc.compaction": ("errors", "events", "files", "lake", "times"),
+    "edc.audit": ("errors", "events", "times"),
+    # The daemon.
+    "edc.config": ("adapters", "errors", "events", "logs", "queues"),
+    "edc.control": ("errors", "logs"),
+    "edc.server": ("errors", "metrics"),
+    "edc.status": ("metrics", "queues", "sinks", "times"),
+    "edc.feeds": (
+        *("adapters", "config", "errors", "ingest", "logs", "markets", "metrics", "retry"),
+        *("transport", "transport.poll", "transport.websocket"),
+    ),
+    "edc.supervisor": (
+        *("adapters", "config", "control", "deadletters", "deliver", "errors", "events", "feeds"),
+        *("ingest", "lake", "ledger", "logs", "markets", "metrics", "queues", "retry", "server"),
+        *("sinks", "sinks.parquet", "spool", "status", "times"),
+    ),
+    # The rim.
+    "edc.simulator": NOBODY,
+    "edc.simulator.tiingo": NOBODY,
+    "edc.simulator.__main__": ("simulator.tiingo",),
+    "edc.demo": ("config", "simulator.tiingo"),
+    "edc.live": ("audit", "times"),
+    "edc.cli": (
+        *("adapters", "audit", "compaction", "config", "control", "demo", "errors", "files"),
+        *("live", "logs", "status", "supervisor", "times"),
+    ),
+}
+"""Who may import what. A vendor has no row, but `VENDOR_SEES`."""
+
+VENDOR_SEES = ("adapters", "errors", "events", "times", "transport")
+
+HOMES = {
+    "aiohttp": ("edc.server", "edc.simulator"),
+    "dotenv": ("edc.config",),
+    "httpx": ("edc.transport",),
+    "prometheus_client": ("edc.metrics", "edc.server"),
+    "pydantic": ("edc.adapters", "edc.config"),
+    "pydantic_settings": ("edc.config",),
+    "rich": ("edc.cli", "edc.live"),
+    "typer": ("edc.cli",),
+    "websockets": ("edc.transport",),
+}
+"""Libraries that live in one place each, so that they can be exchanged there."""
+
+MAY_SPEAK = ("edc.cli", "edc.simulator.__main__")
+SPEECH = re.compile(
+    r"print|input|exit|quit|breakpoint|pprint\.\w+|SystemExit|sys\.exit|os\._exit|typer\.Exit|"
+    r"typer\.echo|typer\.secho|sys\.(__)?(stdout|stderr)(__)?\..*"
+)
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    """True if a module is one of the packages or lies in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """Every module that a source imports, at its head or later; `edc` ones to the submodule."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import hides where it leads"
+            assert node.module is not None
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(SOURCES)
+            names |= inner
+            if len(inner) < len(node.names):
+                names.add(node.module)
+    return names
+
+
+def allowed(module: str) -> set[str]:
+    """What a module may import of edc."""
+    if module in SEES:
+        return {f"edc.{name}" for name in SEES[module]}
+    vendor = ".".join(module.split(".")[:3])
+    own = {each for each in SOURCES if within(each, (vendor,))}
+    return {f"edc.{name}" for name in VENDOR_SEES} | own
+
+
+def in_adapters(module: str) -> bool:
+    return module.startswith("edc.adapters.")
+
+
+def test_every_module_has_its_row() -> None:
+    assert {module for module in SOURCES if not in_adapters(module)} == set(SEES)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_only_what_it_may_see(module: str) -> None:
+    ours = {name for name in imported(TREES[module]) if within(name, ("edc",))}
+    assert ours - allowed(module) == set()
+
+
+def test_a_vendor_sees_no_other_vendor() -> None:
+    vendors = {module for module in SOURCES if in_adapters(module)}
+    for module in vendors:
+        own = ".".join(module.split(".")[:3])
+        others = {other for other in vendors if not within(other, (own,))}
+        assert imported(TREES[module]) & others == set()
+        assert allowed(module) & others == set()
+
+
+def test_imports_never_come_back_to_where_they_began() -> None:
+    """Of modules: an adapter sees the frame of `transport`, `transport.poll` the contract."""
+    open_, done = set[str](), set[str]()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in open_, " -> ".join((*way, module))
+        if module in done:
+            return
+        open_.add(module)
+        for name in sorted(imported(TREES[module]) & set(SOURCES)):
+            visit(name, (*way, module))
+        open_.remove(module)
+        done.add(module)
+
+    for module in SOURCES:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_is_imported_only_where_it_lives(library: str) -> None:
+    users = {
+        module
+        for module, tree in TREES.items()
+        if any(within(name, (library,)) for name in imported(tree))
+    }
+    assert users, "nobody needs it any more"
+    if library == "pydantic":
+        users = {module for module in users if not in_adapters(module)}
+    assert {module for module in users if not within(module, HOMES[library])} == set()
+
+
+def test_a_module_is_imported_by_name_only_where_vendors_are_found() -> None:
+    dynamic = {
+        module
+        for module, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"__import__", "importlib.import_module", "import_module"}
+    }
+    assert dynamic == {"edc.adapters"}
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_only_the_command_line_prints_and_exits(module: str) -> None:
+    spoken = {
+        f"{ast.unparse(node)} in line {node.lineno}"
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Name | ast.Attribute) and SPEECH.fullmatch(ast.unparse(node))
+    }
+    assert not spoken or module in MAY_SPEAK
+
+
+def public(tree: ast.Module) -> Iterator[tuple[str, ast.AST]]:
+    """The module and every class, function and method of it that others may use."""
+    yield "the module", tree
+    waiting: list[tuple[str, ast.AST]] = [("", tree)]
+    while waiting:
+        prefix, parent = waiting.pop()
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                if node.name.startswith("_"):
+                    continue
+                yield f"{prefix}{node.name}", node
+                if isinstance(node, ast.ClassDef):
+                    waiting.append((f"{prefix}{node.name}.", node))
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_whatever_is_public_says_what_it_is(module: str) -> None:
+    silent = [
+        name
+        for name, node in public(TREES[module])
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and not (ast.get_docstring(node) or "").strip()
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_nothing_is_left_for_later(module: str) -> None:
+    lines = SOURCES[module].read_text().splitlines()
+    assert [line for line in lines if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", line)] == []
