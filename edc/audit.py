@@ -15,9 +15,16 @@ import polars as pl
 
 from edc.errors import ConfigError
 from edc.events import EVENT_TYPES, SCHEMA_VERSION, conform, identity, schema, time_column
+from edc.spool import BadChunkError, read_chunk
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 _FIRST_ROWS = 5
+_UNREADABLE = (
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+    BadChunkError,
+    OSError,
+)
 
 
 class Table(msgspec.Struct):
@@ -98,7 +105,7 @@ def inspect(files: Sequence[Path], timezone: str | None = None) -> Report:
                 if timezone is None:
                     timezone = getattr(frame.schema[time_column(event_type)], "time_zone", None)
                 frame = conform(frame, event_type, timezone or "UTC")
-            except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+            except _UNREADABLE as error:
                 report.unreadable[str(path)] = str(error).splitlines()[0]
                 continue
             frames.setdefault(event_type, []).append(frame)
@@ -113,7 +120,7 @@ def inspect(files: Sequence[Path], timezone: str | None = None) -> Report:
 
 def _read(path: Path) -> pl.DataFrame:
     if path.suffix == ".arrow":
-        return pl.read_ipc(path)
+        return read_chunk(path)
     version = pl.read_parquet_metadata(path).get("edc.schema_version", "1")
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
         raise ConfigError(

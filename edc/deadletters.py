@@ -8,6 +8,7 @@ gone mad costs at most 128 MiB a feed.
 
 import base64
 import logging
+import os
 from pathlib import Path
 
 import msgspec
@@ -51,5 +52,9 @@ class DeadLetters:
         path = self.folder / f"{feed}.jsonl"
         if path.exists() and path.stat().st_size + len(line) > self._limit:
             path.replace(self.folder / f"{feed}.1.jsonl")
-        with path.open("ab") as file:
+        with path.open("a+b") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a line torn by a kill stays a line of its own
+                    line = b"\n" + line
             file.write(line)

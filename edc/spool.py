@@ -63,6 +63,15 @@ class BadChunkError(Exception):
     """The bytes of a chunk are not those that were written."""
 
 
+def read_chunk(path: Path) -> pl.DataFrame:
+    """The rows of a chunk. Raises BadChunkError where its bytes are not those of its name."""
+    data = path.read_bytes()
+    match = _NAME.fullmatch(path.name)
+    if match is None or int(match["crc"], 16) != zlib.crc32(data):
+        raise BadChunkError(f"checksum of {path.name} does not match")
+    return pl.read_ipc(io.BytesIO(data))
+
+
 class Spool:
     """The chunks of one instance. `append` and `read` may run in threads, one per event type."""
 
@@ -127,11 +136,7 @@ class Spool:
 
     def read(self, chunk: Chunk) -> pl.DataFrame:
         """The rows of a chunk. Raises BadChunkError, or OSError if the disk does."""
-        data = chunk.path.read_bytes()
-        match = _NAME.fullmatch(chunk.path.name)
-        if match is None or int(match["crc"], 16) != zlib.crc32(data):
-            raise BadChunkError(f"checksum of {chunk.path.name} does not match")
-        return pl.read_ipc(io.BytesIO(data))
+        return read_chunk(chunk.path)
 
     def remove(self, chunks: Iterable[Chunk]) -> None:
         """Forget chunks whose rows are in the lake."""

@@ -12,6 +12,8 @@ SECOND = 1_000_000_000
 """Nanoseconds in a second."""
 
 _SCALE: tuple[int, ...] = tuple(10 ** (9 - digits) for digits in range(10))
+_ISO_SECOND = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", re.ASCII)
+_ISO_ZONE = re.compile(r"Z|[+-]\d\d:\d\d", re.ASCII)
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -23,9 +25,9 @@ def _whole_seconds(text: str, zone: str) -> int:
 
     Cached: a feed writes the same second, in the same zone, thousands of times.
     """
+    if not (_ISO_SECOND.fullmatch(text) and _ISO_ZONE.fullmatch(zone)):
+        raise ValueError(f"not an ISO time with a zone: {text + zone!r}")
     moment = datetime.fromisoformat(text + zone)
-    if moment.tzinfo is None:
-        raise ValueError(f"no time zone in {text + zone!r}")
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         raise ValueError(f"{text + zone!r} is beyond what 64 bits of nanoseconds hold")
     return int((moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * SECOND

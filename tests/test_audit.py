@@ -389,3 +389,18 @@ def test_a_path_that_names_nothing_is_refused(tmp_path: Path, name: str) -> None
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no Parquet file in there"):
         audit.find([str(tmp_path)])
+
+
+def test_a_chunk_whose_bytes_have_changed_is_listed(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "main")
+    spool.open()
+    chunk = spool.append("trade", to_frame("trade", [trade()], "UTC"))
+    spool.close()
+    damaged = bytearray(chunk.path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    chunk.path.write_bytes(damaged)
+
+    report = audit.inspect([chunk.path])
+
+    assert report.tables == []
+    assert report.unreadable == {str(chunk.path): f"checksum of {chunk.path.name} does not match"}

@@ -53,7 +53,7 @@ def edc(*arguments: str, cwd: Path, **env: str) -> "subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, "-m", "edc", *arguments],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "400", **env},
+        env={**os.environ, "COLUMNS": "400", "FORCE_COLOR": "", **env},
         capture_output=True,
         text=True,
         timeout=60,
@@ -511,7 +511,8 @@ class Terminal:
     def __init__(self, *arguments: str, cwd: Path) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        env = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "CI"}}
+        unset = {"NO_COLOR", "FORCE_COLOR", "CI"}
+        env = {name: value for name, value in os.environ.items() if name not in unset}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edc", *arguments],
             cwd=cwd,

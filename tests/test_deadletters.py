@@ -146,3 +146,16 @@ def test_any_frame_comes_back_byte_for_byte(
     entry = json.loads(line)
     kept = entry["text"].encode() if "text" in entry else b64decode(entry["b64"])
     assert kept == data
+
+
+def test_a_line_torn_by_a_kill_costs_itself_alone(tmp_path: Path) -> None:
+    letters = DeadLetters(tmp_path)
+    letters.keep("stocks", frame(b"one"), MALFORMED)
+    path = tmp_path / ".dead" / "stocks.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"received_ns": 1, "te')
+
+    letters.keep("stocks", frame(b"two"), MALFORMED)
+
+    first, torn, second = path.read_text().splitlines()
+    assert [json.loads(line)["text"] for line in (first, second)] == ["one", "two"]
+    assert torn == '{"received_ns": 1, "te'

@@ -67,6 +67,8 @@ def test_a_time_is_read_to_the_nanosecond_in_its_own_zone(text: str, ns: int) ->
         "2262-04-12T00:00:00Z",
         "9999-12-31T23:59:59.999999999Z",
         "1771006162668",
+        "2026-02-13x18:09:22Z",
+        "2026-W07-5T18:09:22Z",
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
