@@ -27,10 +27,11 @@ from rich.live import Live
 
 from edc import adapters, audit, control, demo, live, logs
 from edc.compaction import Compactor
-from edc.config import Feed, Settings, key_variable, load, plan
+from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError, NoDaemon
 from edc.files import write_problem
 from edc.logs import redact
+from edc.plan import Feed, key_variable, plan_feeds
 from edc.status import flush_status
 from edc.supervisor import Outcome, Supervisor, recover
 from edc.times import parse_duration
@@ -128,7 +129,7 @@ async def _record(
         await vendor.start()
         settings = demo.settings(settings, vendor)
     try:
-        planned = plan(settings, config, names)
+        planned = plan_feeds(settings, config, names)
         if once:
             _refuse_websockets(config, planned)
         supervisor = Supervisor(settings, planned, once=once, duration=duration)
@@ -318,7 +319,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
     """Check the configuration, without network and without changing anything."""
     with _errors():
         settings = load(config)
-        planned = plan(settings, config)
+        planned = plan_feeds(settings, config)
         problem = write_problem(settings.storage.path)
         if problem:
             raise ConfigError(f"{config}: [storage] path", problem, "choose a folder edc may write")

@@ -43,6 +43,7 @@ class ControlServer:
         self._path = path
         self._commands = commands
         self._server: asyncio.Server | None = None
+        self._silent: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Listen. Call only while holding the instance's lock."""
@@ -55,19 +56,24 @@ class ControlServer:
         """Stop listening and remove the socket."""
         if self._server is not None:
             self._server.close()
+            for writer in self._silent:  # from Python 3.12 on, wait_closed waits for these
+                writer.close()
             await self._server.wait_closed()
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            self._silent.add(writer)
             async with asyncio.timeout(_REQUEST_WITHIN):
                 line = await reader.readline()
+            self._silent.discard(writer)
             answer = msgspec.json.encode(await self._answer(line)).decode()
             writer.write(redact(answer).encode() + b"\n")
             await writer.drain()
         except (OSError, TimeoutError, ValueError) as error:
             log.debug("control connection: %s", error)
         finally:
+            self._silent.discard(writer)
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()

@@ -12,11 +12,11 @@ from typing import cast
 
 from edc import markets
 from edc.adapters import PollAdapter, WebsocketAdapter
-from edc.config import Feed
 from edc.errors import EdcError, Fatal, Retriable
 from edc.ingest import Ingest
 from edc.logs import redact
 from edc.metrics import Rate
+from edc.plan import Feed
 from edc.retry import Backoff, pause
 from edc.transport import Transport
 from edc.transport.poll import PollTransport

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edc import markets
-from edc.config import Feed, Settings
+from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
@@ -26,6 +26,7 @@ from edc.ingest import Ingest
 from edc.lake import Lake
 from edc.ledger import Ledger
 from edc.metrics import DaemonCollector, FeedStats, LaneStats
+from edc.plan import Feed
 from edc.queues import Queue
 from edc.retry import pause
 from edc.server import HttpServer

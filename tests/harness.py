@@ -16,6 +16,7 @@ from aiohttp import web
 
 from edc import config
 from edc.feeds import Times
+from edc.plan import plan_feeds
 from edc.simulator.tiingo import TiingoSimulator
 from edc.supervisor import Outcome, Supervisor
 from edc.transport.websocket import Timing
@@ -92,7 +93,7 @@ api_key = "{KEY}"
 def supervisor(path: Path, *, times: Times = FAST, **options: Any) -> Supervisor:
     """The daemon of a config file, not yet running."""
     settings = config.load(path)
-    return Supervisor(settings, config.plan(settings, path), times=times, **options)
+    return Supervisor(settings, plan_feeds(settings, path), times=times, **options)
 
 
 @asynccontextmanager

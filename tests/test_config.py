@@ -13,6 +13,7 @@ from edc.adapters.tiingo.options import TiingoFeedOptions, TiingoVendorOptions
 from edc.config import Settings
 from edc.errors import ConfigError
 from edc.logs import redact
+from edc.plan import plan_feeds
 from edc.queues import WhenFull
 
 PATH = Path("config.toml")
@@ -42,7 +43,7 @@ def problem(text: str | bytes) -> str:
     """What is said to a person whose config.toml is `text`."""
     PATH.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
-        config.plan(config.load(PATH), PATH)
+        plan_feeds(config.load(PATH), PATH)
     return str(caught.value)
 
 
@@ -389,6 +390,10 @@ WRONG: dict[str, tuple[str, str]] = {
             "No such file or directory; name a file that holds the key"
         ),
     ),
+    "a url of another kind": (
+        f"[vendors.tiingo]\nurl = 'https://x'\n{FINE.removeprefix('[vendors.tiingo]')}",
+        "[vendors.tiingo] url: 'https://x' is no such url; write one like wss://host",
+    ),
     "a url as a number": (
         f"[vendors.tiingo]\nurl = 443\n{FINE.removeprefix('[vendors.tiingo]')}",
         "[vendors.tiingo] url: 443 is no text; write it in quotes",
@@ -507,7 +512,7 @@ def test_a_key_file_that_is_not_text_is_refused() -> None:
 def test_a_feed_that_the_file_does_not_have_is_refused_by_name(name: str, mend: str) -> None:
     PATH.write_text(FINE)
     with pytest.raises(ConfigError) as caught:
-        config.plan(config.load(PATH), PATH, [name])
+        plan_feeds(config.load(PATH), PATH, [name])
     assert str(caught.value) == f"config.toml: there is no feed {name!r}; {mend}"
 
 
@@ -550,7 +555,7 @@ def test_a_variable_overrides_the_file(
     else:
         Path(".env").write_text(f"{variable}='{value}'\n")
     settings = config.load(PATH)
-    config.plan(settings, PATH)
+    plan_feeds(settings, PATH)
     if path == "feeds":
         assert settings.feeds["a"]["threshold_level"] == "5"
         return
@@ -569,7 +574,7 @@ def test_the_levels_and_symbols_of_a_feed_can_be_overridden(
     PATH.write_text(feed(more="threshold_level = 6"))
     monkeypatch.setenv("EDC_FEEDS__A__THRESHOLD_LEVEL", "5")
     monkeypatch.setenv("EDC_FEEDS__A__SYMBOLS", '{"etf": ["SPY"]}')
-    [planned] = config.plan(config.load(PATH), PATH)
+    [planned] = plan_feeds(config.load(PATH), PATH)
     [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
     assert '"thresholdLevel":5' in asked
     assert '"tickers":["spy"]' in asked
@@ -662,7 +667,7 @@ def test_the_first_source_of_a_key_wins(first: str, monkeypatch: pytest.MonkeyPa
         Path("credentials/tiingo_api_key").write_text(f"{KEYS['credential']}\n")
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", "credentials")
     PATH.write_text(vendor + FINE.removeprefix(VENDOR))
-    [planned] = config.plan(config.load(PATH), PATH)
+    [planned] = plan_feeds(config.load(PATH), PATH)
     [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
     assert f'"authorization":"{KEYS[first]}"' in asked
     assert KEYS[first] not in redact(asked)
@@ -672,7 +677,7 @@ def test_the_first_source_of_a_key_wins(first: str, monkeypatch: pytest.MonkeyPa
 def test_a_blank_variable_is_no_key(blank: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", blank)
     PATH.write_text(FINE)
-    [planned] = config.plan(config.load(PATH), PATH)
+    [planned] = plan_feeds(config.load(PATH), PATH)
     [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
     assert '"authorization":"some-key"' in asked
 
@@ -685,7 +690,7 @@ def test_a_second_account_of_a_vendor_has_a_name_and_a_key_of_its_own(
         FINE.replace('vendor = "tiingo"', 'vendor = "tiingo-two"')
         + '[vendors.tiingo-two]\nadapter = "tiingo"\n'
     )
-    [planned] = config.plan(config.load(PATH), PATH)
+    [planned] = plan_feeds(config.load(PATH), PATH)
     assert (planned.vendor, planned.source) == ("tiingo-two", "tiingo-two_iex")
     assert "the-second-key" in planned.adapter.subscribe()[0]  # type: ignore[attr-defined]
 
@@ -693,8 +698,8 @@ def test_a_second_account_of_a_vendor_has_a_name_and_a_key_of_its_own(
 def test_feeds_come_in_the_order_that_was_asked_for_and_once() -> None:
     PATH.write_text(FINE + FINE.removeprefix(VENDOR).replace("[feeds.a]", "[feeds.b]"))
     settings = config.load(PATH)
-    assert [each.name for each in config.plan(settings, PATH)] == ["a", "b"]
-    assert [each.name for each in config.plan(settings, PATH, ["b", "a", "b"])] == ["b", "a"]
+    assert [each.name for each in plan_feeds(settings, PATH)] == ["a", "b"]
+    assert [each.name for each in plan_feeds(settings, PATH, ["b", "a", "b"])] == ["b", "a"]
 
 
 def test_a_tilde_is_the_home_of_whoever_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -735,7 +740,7 @@ def test_the_shipped_file_plans_with_a_key_in_the_environment(
 ) -> None:
     monkeypatch.setenv("TIINGO_API_KEY", "some-key")
     PATH.write_text(SHIPPED.read_text())
-    planned = config.plan(config.load(PATH), PATH)
+    planned = plan_feeds(config.load(PATH), PATH)
     assert [each.name for each in planned] == ["stocks", "fx", "crypto"]
 
 
@@ -745,7 +750,7 @@ def test_the_shipped_file_still_plans_with_every_default_uncommented(
     monkeypatch.setenv("TIINGO_API_KEY", "some-key")
     lines = SHIPPED.read_text().splitlines()
     PATH.write_text("\n".join(re.sub(r"^# (?=[a-z\[])", "", line) for line in lines))
-    planned = config.plan(config.load(PATH), PATH)
+    planned = plan_feeds(config.load(PATH), PATH)
     assert [each.name for each in planned][:3] == ["stocks", "fx", "crypto"]
     assert len(planned) > 3
 

@@ -48,19 +48,22 @@ SEES = {
     # The lake at rest.
     "edc.lake": ("errors", "events", "files", "times"),
     "edc.compaction": ("errors", "events", "files", "lake", "times"),
-    "edc.audit": ("errors", "events", "times"),
+    "edc.audit": ("errors", "events", "spool", "times"),
     # The daemon.
-    "edc.config": ("adapters", "errors", "events", "logs", "queues"),
+    "edc.explain": ("errors",),
+    "edc.config": ("adapters", "errors", "explain", "logs", "queues"),
+    "edc.plan": ("adapters", "config", "errors", "events", "explain", "logs"),
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics"),
     "edc.status": ("metrics", "queues", "sinks", "times"),
     "edc.feeds": (
-        *("adapters", "config", "errors", "ingest", "logs", "markets", "metrics", "retry"),
+        *("adapters", "errors", "ingest", "logs", "markets", "metrics", "plan", "retry"),
         *("transport", "transport.poll", "transport.websocket"),
     ),
     "edc.supervisor": (
         *("adapters", "config", "control", "deadletters", "deliver", "errors", "events", "feeds"),
-        *("ingest", "lake", "ledger", "logs", "markets", "metrics", "queues", "retry", "server"),
+        *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
+        *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times"),
     ),
     # The rim.
@@ -71,7 +74,7 @@ SEES = {
     "edc.live": ("audit", "times"),
     "edc.cli": (
         *("adapters", "audit", "compaction", "config", "control", "demo", "errors", "files"),
-        *("live", "logs", "status", "supervisor", "times"),
+        *("live", "logs", "plan", "status", "supervisor", "times"),
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
@@ -80,10 +83,10 @@ VENDOR_SEES = ("adapters", "errors", "events", "times", "transport")
 
 HOMES = {
     "aiohttp": ("edc.server", "edc.simulator"),
-    "dotenv": ("edc.config",),
+    "dotenv": ("edc.explain",),
     "httpx": ("edc.transport",),
     "prometheus_client": ("edc.metrics", "edc.server"),
-    "pydantic": ("edc.adapters", "edc.config"),
+    "pydantic": ("edc.adapters", "edc.config", "edc.explain", "edc.plan"),
     "pydantic_settings": ("edc.config",),
     "rich": ("edc.cli", "edc.live"),
     "typer": ("edc.cli",),

@@ -12,13 +12,14 @@ through the entry-point group `edc.adapters`; one is imported only when the conf
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from edc.events import Event
 from edc.times import parse_duration
@@ -26,6 +27,21 @@ from edc.transport import Frame, Request
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds, written as `"200ms"`, `"60s"`, `"5m"`."""
+
+
+def _address_of(*schemes: str) -> AfterValidator:
+    """Accepts URLs of these schemes, and gives them back without a slash at the end."""
+
+    def check(url: str) -> str:
+        if not re.fullmatch(rf"({'|'.join(schemes)})://[^\s/]+(/\S*)?", url):
+            raise ValueError(f"{url!r} is no such url; write one like {schemes[-1]}://host")
+        return url.rstrip("/")
+
+    return AfterValidator(check)
+
+
+WebsocketUrl = Annotated[str, _address_of("ws", "wss")]
+HttpUrl = Annotated[str, _address_of("http", "https")]
 
 
 class Strict(BaseModel):
@@ -38,8 +54,8 @@ class VendorOptions(Strict):
     """What every `[vendors.NAME]` may say; a vendor adds its own."""
 
     adapter: str | None = Field(None, description="the adapter, where NAME is not its name")
-    url: str | None = None
-    rest_url: str | None = None
+    url: WebsocketUrl | None = None
+    rest_url: HttpUrl | None = None
     api_key: SecretStr | None = None
     api_key_file: Path | None = None
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from edc.adapters import Duration, FeedOptions, FeedPlan, VendorOptions
+from edc.adapters import Duration, FeedOptions, FeedPlan, HttpUrl, VendorOptions, WebsocketUrl
 from edc.errors import Fatal
 from edc.events import spell
 
@@ -13,8 +13,8 @@ LEVELS = {"iex": (6, 5, 0), "equity": (6, 4), "fx": (5, 7, 2), "crypto": (2, 5, 
 class TiingoVendorOptions(VendorOptions):
     """`[vendors.tiingo]`."""
 
-    url: str = "wss://api.tiingo.com"
-    rest_url: str = "https://api.tiingo.com"
+    url: WebsocketUrl = "wss://api.tiingo.com"
+    rest_url: HttpUrl = "https://api.tiingo.com"
 
 
 class TiingoFeedOptions(FeedOptions):
