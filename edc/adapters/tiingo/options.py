@@ -2,9 +2,8 @@
 
 from pydantic import Field, model_validator
 
-from edc.adapters import Duration, FeedOptions, FeedPlan, HttpUrl, VendorOptions, WebsocketUrl
+from edc.adapters import Duration, FeedOptions, HttpUrl, VendorOptions, WebsocketUrl
 from edc.errors import Fatal
-from edc.events import spell
 
 LEVELS = {"iex": (6, 5, 0), "equity": (6, 4), "fx": (5, 7, 2), "crypto": (2, 5, 6)}
 """The threshold levels of each websocket channel, the default first. Higher sends less."""
@@ -36,34 +35,6 @@ class TiingoFeedOptions(FeedOptions):
         if self.interval is not None and levels:
             raise ValueError(f"interval is for polling, {self.channel} is a websocket; remove it")
         return self
-
-
-class Symbols:
-    """From the vendor's tickers to our symbols and their asset types, and back."""
-
-    def __init__(self, plan: FeedPlan) -> None:
-        listed = plan.options.symbols
-        self._known = {
-            symbol: (symbol, asset_type)
-            for asset_type, symbols in listed.items()
-            for symbol in symbols
-        }
-        wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
-        self._other = (wild or list(listed))[0]
-
-    @property
-    def tickers(self) -> list[str]:
-        """The configured symbols in Tiingo's spelling, which is ours."""
-        return list(self._known)
-
-    def of(self, ticker: str) -> tuple[str, str]:
-        """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
-        known = self._known.get(ticker)
-        if known is None:
-            symbol = spell(ticker, self._other)
-            known = self._known.get(symbol, (symbol, self._other))
-            self._known[ticker] = known
-        return known
 
 
 def refusal(code: int, message: str) -> Fatal:

@@ -24,10 +24,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from edc.adapters import FeedPlan
-from edc.adapters.tiingo.options import Symbols, TiingoFeedOptions, refusal
+from edc.adapters.tiingo.options import TiingoFeedOptions, refusal
+from edc.adapters.tiingo.rows import Rows
 from edc.errors import Fatal, Retriable, Skippable
-from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
-from edc.times import SECOND, parse_iso
+from edc.events import Event
+from edc.times import SECOND
 from edc.transport import Frame, Request
 
 _PATHS = {"iex_rest": "/iex/", "fx_rest": "/tiingo/fx/top", "crypto_rest": "/tiingo/crypto/top"}
@@ -91,7 +92,7 @@ class TiingoRest:
         self.interval = plan.options.interval or _INTERVAL
         self._url = f"{plan.vendor_options.rest_url}{_PATHS[plan.options.channel]}"
         self._headers = {"Authorization": f"Token {plan.key}"}
-        self._symbols = Symbols(plan)
+        self._rows = Rows(plan)
         self._events: Callable[[Raw], Iterable[Event]] = {
             "iex_rest": self._iex,
             "fx_rest": self._fx,
@@ -100,7 +101,7 @@ class TiingoRest:
 
     def requests(self) -> Sequence[Request]:
         """One request for every hundred tickers."""
-        tickers = self._symbols.tickers
+        tickers = self._rows.tickers
         return [
             Request(
                 url=self._url,
@@ -131,85 +132,42 @@ class TiingoRest:
 
     def _iex(self, raw: Raw) -> Iterable[Event]:
         row = msgspec.json.decode(raw, type=_IexRow)
-        symbol, asset_type = self._symbols.of(row.ticker)
         if row.tngo_last is not None and row.timestamp:
-            yield RefPx(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(row.timestamp),
-                price=row.tngo_last,
-                price_type="reference",
-                exchange="IEX",
-            )
+            yield self._rows.reference(row.ticker, row.timestamp, row.tngo_last, "IEX")
         sold = row.last_sale_timestamp or row.last_sale_time_stamp
         if row.last is not None and sold:
-            yield Trade(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(sold),
-                last_price=row.last,
-                last_size=row.last_size,
-                exchange="IEX",
-            )
+            yield self._rows.trade(row.ticker, sold, row.last, row.last_size, exchange="IEX")
         if row.quote_timestamp:
-            bid, bid_size = side_of(row.bid_price, row.bid_size)
-            ask, ask_size = side_of(row.ask_price, row.ask_size)
-            yield Quote(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(row.quote_timestamp),
-                bid=bid,
-                ask=ask,
-                mid=mid_of(bid, ask, row.mid),
-                bid_size=bid_size,
-                ask_size=ask_size,
-                exchange="IEX",
+            bid, ask = (row.bid_price, row.bid_size), (row.ask_price, row.ask_size)
+            yield self._rows.quote(
+                row.ticker, row.quote_timestamp, bid, ask, row.mid, exchange="IEX"
             )
 
     def _fx(self, raw: Raw) -> Iterable[Event]:
         row = msgspec.json.decode(raw, type=_FxRow)
-        symbol, asset_type = self._symbols.of(row.ticker)
         if row.quote_timestamp:
-            bid, bid_size = side_of(row.bid_price, row.bid_size)
-            ask, ask_size = side_of(row.ask_price, row.ask_size)
-            yield Quote(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(row.quote_timestamp),
-                bid=bid,
-                ask=ask,
-                mid=mid_of(bid, ask, row.mid_price),
-                bid_size=bid_size,
-                ask_size=ask_size,
-            )
+            bid, ask = (row.bid_price, row.bid_size), (row.ask_price, row.ask_size)
+            yield self._rows.quote(row.ticker, row.quote_timestamp, bid, ask, row.mid_price)
 
     def _crypto(self, raw: Raw) -> Iterable[Event]:
         row = msgspec.json.decode(raw, type=_CryptoRow)
-        symbol, asset_type = self._symbols.of(row.ticker)
         for top in row.top_of_book_data:
             if top.last_price is not None and top.last_sale_timestamp:
-                yield Trade(
-                    symbol=symbol,
-                    asset_type=asset_type,
-                    event_time=parse_iso(top.last_sale_timestamp),
-                    last_price=top.last_price,
-                    last_size=top.last_size,
+                yield self._rows.trade(
+                    row.ticker,
+                    top.last_sale_timestamp,
+                    top.last_price,
+                    top.last_size,
                     exchange=top.last_exchange,
                 )
             if top.quote_timestamp:
-                bid, bid_size = side_of(top.bid_price, top.bid_size)
-                ask, ask_size = side_of(top.ask_price, top.ask_size)
-                yield Quote(
-                    symbol=symbol,
-                    asset_type=asset_type,
-                    event_time=parse_iso(top.quote_timestamp),
-                    bid=bid,
-                    ask=ask,
-                    mid=mid_of(bid, ask),
-                    bid_size=bid_size,
-                    ask_size=ask_size,
-                    bid_exchange=top.bid_exchange if bid is not None else None,
-                    ask_exchange=top.ask_exchange if ask is not None else None,
+                yield self._rows.quote(
+                    row.ticker,
+                    top.quote_timestamp,
+                    (top.bid_price, top.bid_size),
+                    (top.ask_price, top.ask_size),
+                    bid_exchange=top.bid_exchange,
+                    ask_exchange=top.ask_exchange,
                 )
 
 

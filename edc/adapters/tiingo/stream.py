@@ -23,10 +23,10 @@ import msgspec
 from msgspec import Struct
 
 from edc.adapters import FeedPlan
-from edc.adapters.tiingo.options import LEVELS, Symbols, TiingoFeedOptions, refusal
+from edc.adapters.tiingo.options import LEVELS, TiingoFeedOptions, refusal
+from edc.adapters.tiingo.rows import Rows
 from edc.errors import Fatal, Retriable, Skippable
-from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
-from edc.times import parse_iso
+from edc.events import Event
 from edc.transport import Frame
 
 _PATHS = {"iex": "iex", "equity": "equity/intraday", "fx": "fx", "crypto": "crypto"}
@@ -179,7 +179,7 @@ class TiingoStream:
         self.stale_after = plan.options.stale_after or _SILENCE
         level = plan.options.threshold_level
         self._level = LEVELS[channel][0] if level is None else level
-        self._symbols = Symbols(plan)
+        self._rows = Rows(plan)
         self._key = plan.key
         self._event = self._reader(channel)
 
@@ -188,7 +188,7 @@ class TiingoStream:
         message = {
             "eventName": "subscribe",
             "authorization": self._key,
-            "eventData": {"thresholdLevel": self._level, "tickers": self._symbols.tickers},
+            "eventData": {"thresholdLevel": self._level, "tickers": self._rows.tickers},
         }
         return [msgspec.json.encode(message).decode()]
 
@@ -219,19 +219,10 @@ class TiingoStream:
         top = msgspec.json.Decoder(_IexMessage).decode
         return lambda data: self._iex(top(data).data)
 
-    def _reference(self, data: _Reference, exchange: str | None) -> RefPx:
-        symbol, asset_type = self._symbols.of(data.ticker)
-        return RefPx(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=parse_iso(data.date),
-            price=data.price,
-            price_type="reference",
-            exchange=exchange,
-        )
+    def _reference(self, data: _Reference, exchange: str | None) -> Event:
+        return self._rows.reference(data.ticker, data.date, data.price, exchange)
 
     def _iex(self, data: _IexQuote | _IexTrade | _IexBreak) -> Event:
-        symbol, asset_type = self._symbols.of(data.ticker)
         flags = {
             "halted": data.halted,
             "after_hours": data.after_hours,
@@ -241,86 +232,38 @@ class TiingoStream:
         }
         conditions = ",".join(name for name, flag in flags.items() if flag) or None
         if isinstance(data, _IexQuote):
-            bid, bid_size = side_of(data.bid, data.bid_size)
-            ask, ask_size = side_of(data.ask, data.ask_size)
-            return Quote(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(data.date),
-                bid=bid,
-                ask=ask,
-                mid=mid_of(bid, ask, data.mid),
-                bid_size=bid_size,
-                ask_size=ask_size,
-                exchange="IEX",
-                conditions=conditions,
+            bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
+            return self._rows.quote(
+                data.ticker, data.date, bid, ask, data.mid, exchange="IEX", conditions=conditions
             )
         if data.last is None:
             raise ValueError("a trade without a price")
-        return Trade(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=parse_iso(data.date),
-            last_price=data.last,
-            last_size=data.last_size,
+        return self._rows.trade(
+            data.ticker,
+            data.date,
+            data.last,
+            data.last_size,
             exchange="IEX",
             conditions=conditions,
             action="cancel" if isinstance(data, _IexBreak) else "new",
         )
 
-    def _liquidity(self, data: _Liquidity) -> Quote:
-        symbol, asset_type = self._symbols.of(data.ticker)
-        bid, bid_size = side_of(data.bid, data.bid_size)
-        ask, ask_size = side_of(data.ask, data.ask_size)
-        return Quote(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=parse_iso(data.date),
-            bid=bid,
-            ask=ask,
-            mid=mid_of(bid, ask),
-            bid_size=bid_size,
-            ask_size=ask_size,
-            conditions="estimated",
-        )
+    def _liquidity(self, data: _Liquidity) -> Event:
+        bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
+        return self._rows.quote(data.ticker, data.date, bid, ask, conditions="estimated")
 
     def _crypto(self, data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic) -> Event:
         if isinstance(data, _CryptoQuote):
             return self._quote(data, data.exchange)
-        symbol, asset_type = self._symbols.of(data.ticker)
         if isinstance(data, _CryptoTrade):
-            return Trade(
-                symbol=symbol,
-                asset_type=asset_type,
-                event_time=parse_iso(data.date),
-                last_price=data.price,
-                last_size=data.size,
-                exchange=data.exchange,
+            return self._rows.trade(
+                data.ticker, data.date, data.price, data.size, exchange=data.exchange
             )
-        return RefPx(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=parse_iso(data.date),
-            price=data.price,
-            price_type="reference",
-            exchange=data.exchange,
-        )
+        return self._rows.reference(data.ticker, data.date, data.price, data.exchange)
 
-    def _quote(self, data: _FxQuote | _CryptoQuote, exchange: str | None) -> Quote:
-        symbol, asset_type = self._symbols.of(data.ticker)
-        bid, bid_size = side_of(data.bid, data.bid_size)
-        ask, ask_size = side_of(data.ask, data.ask_size)
-        return Quote(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=parse_iso(data.date),
-            bid=bid,
-            ask=ask,
-            mid=mid_of(bid, ask, data.mid),
-            bid_size=bid_size,
-            ask_size=ask_size,
-            exchange=exchange,
-        )
+    def _quote(self, data: _FxQuote | _CryptoQuote, exchange: str | None) -> Event:
+        bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
+        return self._rows.quote(data.ticker, data.date, bid, ask, data.mid, exchange=exchange)
 
     def _control(self, data: bytes, error: Exception) -> Sequence[Event]:
         """A frame that is not readable data: an acknowledgement, an error, or something else."""

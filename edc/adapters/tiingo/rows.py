@@ -1,0 +1,104 @@
+"""Events from Tiingo's values, the same for both protocols: symbols, times and missing sides."""
+
+from edc.adapters import FeedPlan
+from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
+from edc.times import parse_iso
+
+
+class Rows:
+    """Makes the events of one feed; `ticker` and `date` are as the vendor sent them.
+
+    Raises ValueError for a date that is none.
+    """
+
+    def __init__(self, plan: FeedPlan) -> None:
+        listed = plan.options.symbols
+        self._known = {
+            symbol: (symbol, asset_type)
+            for asset_type, symbols in listed.items()
+            for symbol in symbols
+        }
+        wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
+        self._other = (wild or list(listed))[0]
+
+    @property
+    def tickers(self) -> list[str]:
+        """The configured symbols in Tiingo's spelling, which is ours."""
+        return list(self._known)
+
+    def of(self, ticker: str) -> tuple[str, str]:
+        """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
+        known = self._known.get(ticker)
+        if known is None:
+            symbol = spell(ticker, self._other)
+            known = self._known.get(symbol, (symbol, self._other))
+            self._known[ticker] = known
+        return known
+
+    def trade(
+        self,
+        ticker: str,
+        date: str,
+        price: float,
+        size: float | None,
+        *,
+        exchange: str | None,
+        conditions: str | None = None,
+        action: str = "new",
+    ) -> Trade:
+        """A trade, or with `action` its cancellation."""
+        symbol, asset_type = self.of(ticker)
+        return Trade(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(date),
+            last_price=price,
+            last_size=size,
+            exchange=exchange,
+            conditions=conditions,
+            action=action,
+        )
+
+    def quote(
+        self,
+        ticker: str,
+        date: str,
+        bid: tuple[float | None, float | None],
+        ask: tuple[float | None, float | None],
+        mid: float | None = None,
+        *,
+        exchange: str | None = None,
+        bid_exchange: str | None = None,
+        ask_exchange: str | None = None,
+        conditions: str | None = None,
+    ) -> Quote:
+        """A quote; `bid` and `ask` are price and size, either of them null or 0 where missing."""
+        symbol, asset_type = self.of(ticker)
+        bid_price, bid_size = side_of(*bid)
+        ask_price, ask_size = side_of(*ask)
+        return Quote(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(date),
+            bid=bid_price,
+            ask=ask_price,
+            mid=mid_of(bid_price, ask_price, mid),
+            bid_size=bid_size,
+            ask_size=ask_size,
+            exchange=exchange,
+            bid_exchange=None if bid_price is None else bid_exchange,
+            ask_exchange=None if ask_price is None else ask_exchange,
+            conditions=conditions,
+        )
+
+    def reference(self, ticker: str, date: str, price: float, exchange: str | None) -> RefPx:
+        """Tiingo's own price: made of quotes and trades, itself neither."""
+        symbol, asset_type = self.of(ticker)
+        return RefPx(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=parse_iso(date),
+            price=price,
+            price_type="reference",
+            exchange=exchange,
+        )
