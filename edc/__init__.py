@@ -10,3 +10,8 @@
 Read in this order: events (the nouns), adapters (the contract, then one vendor), transport, ingest,
 queues, deliver, spool, sinks, lake, supervisor, cli.
 """
+
+from importlib.metadata import version
+
+__version__ = version("edc")
+"""Of the installed package; looked up once, since the look-up searches the whole path."""

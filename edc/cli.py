@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -25,7 +24,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from edc import adapters, audit, control, demo, live, logs
+from edc import __version__, adapters, audit, control, demo, live, logs
 from edc.compaction import Compactor
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError, NoDaemon
@@ -66,7 +65,7 @@ _debug = False
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
     if wanted:
-        out.print(f"edc {version('edc')}", highlight=False)
+        out.print(f"edc {__version__}", highlight=False)
         raise typer.Exit
 
 

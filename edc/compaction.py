@@ -29,14 +29,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
 
-from edc import files
+from edc import __version__, files
 from edc.errors import NotVerified
 from edc.events import EVENT_TYPES, SCHEMA_VERSION, conform, identity, time_column
 from edc.times import SECOND
@@ -289,7 +288,7 @@ class Compactor:
             maintain_order=True,
             metadata={
                 "edc.schema_version": str(SCHEMA_VERSION),
-                "edc.version": version("edc"),
+                "edc.version": __version__,
                 "edc.event_type": event_type,
                 "edc.time_range": f"{low} {high}",
                 "edc.compacted": "true",

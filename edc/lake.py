@@ -12,14 +12,13 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
 
-from edc import files
+from edc import __version__, files
 from edc.errors import ConfigError
 from edc.events import SCHEMA_VERSION, conform, identity, time_column
 from edc.times import SECOND
@@ -168,7 +167,7 @@ class Lake:
             row_group_size=_ROW_GROUP,
             metadata={
                 "edc.schema_version": str(SCHEMA_VERSION),
-                "edc.version": version("edc"),
+                "edc.version": __version__,
                 "edc.instance": self.instance,
                 "edc.event_type": event_type,
                 "edc.chunks": chunks,

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edc import __version__
 from edc.queues import Queue
 from edc.times import SECOND
 
@@ -78,7 +78,7 @@ class DaemonCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All families. Labels: feed, vendor, event_type, reason; never the symbol."""
         build = GaugeMetricFamily("edc_build_info", "Version of edc.", labels=["version"])
-        build.add_metric([version("edc")], 1)
+        build.add_metric([__version__], 1)
         yield build
         yield from self._of_feeds()
         yield from self._of_queues()

@@ -125,7 +125,7 @@ def imported(tree: ast.Module) -> set[str]:
 def allowed(module: str) -> set[str]:
     """What a module may import of edc."""
     if module in SEES:
-        return {f"edc.{name}" for name in SEES[module]}
+        return {"edc"} | {f"edc.{name}" for name in SEES[module]}  # edc itself: the version
     vendor = ".".join(module.split(".")[:3])
     own = {each for each in SOURCES if within(each, (vendor,))}
     return {f"edc.{name}" for name in VENDOR_SEES} | own
