@@ -83,7 +83,6 @@ class FeedRunner:
                 self._give_up(failure)
                 return
             await self._wait(failure, backoff, stopping)
-        self.ingest.finish()
         self._state("stopped")
 
     async def _wait(self, failure: Retriable, backoff: Backoff, stopping: asyncio.Event) -> None:
@@ -98,7 +97,6 @@ class FeedRunner:
 
     def _give_up(self, error: EdcError) -> None:
         self.ingest.silent("failed")
-        self.ingest.finish()
         self._state("failed", str(error))
         self.exit_code = error.exit_code
         log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())

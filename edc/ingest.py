@@ -44,6 +44,7 @@ class Ingest:
         self._now_ns = now_ns
         self._origin = Origin(stats.feed, stats.vendor, stats.source, 0)
         self._silence: tuple[str, int] | None = None
+        self._full: set[Queue] = set()
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
 
@@ -86,6 +87,7 @@ class Ingest:
                 self._ledger.lost(dropped.origin, "queue_full", dropped.created_at)
             stats.events[event_type] += 1
             if queue.must_wait:
+                self._full.add(queue)
                 go_on = False
         stats.data_frames += 1
         stats.last_event_ns = events[-1].event_time
@@ -109,9 +111,9 @@ class Ingest:
         return [event for event in error.events if isinstance(event, Event)]
 
     async def room(self) -> None:
-        """Wait for every queue that asks to."""
-        for queue in self._queues.values():
-            await queue.room()
+        """Wait for the queues that this feed has filled, and for no other."""
+        while self._full:
+            await self._full.pop().room()
 
     def data_frames(self) -> int:
         """Frames that carried events."""

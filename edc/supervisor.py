@@ -178,6 +178,8 @@ class Supervisor:
             for task in (*tasks, helper, stop):
                 task.cancel()
             await asyncio.gather(*tasks, helper, stop, return_exceptions=True)
+            for runner in self.feeds:
+                runner.ingest.finish()
             self._ledger.settle()
 
     async def _until_ended(self, feeds: list[asyncio.Task[None]], stop: asyncio.Task[None]) -> None:

@@ -63,6 +63,9 @@ async def test_a_refused_feed_stops_with_its_mend_while_the_others_go_on(
                 attempts = daemon.feeds[1].stats.connects
             outcome = await task
 
+    gaps = read(tmp_path / "lake", "gap").filter(feed="stocks")
+    assert gaps["cause"].to_list() == ["failed"]
+    assert (gaps["ended_at"] - gaps["started_at"]).dt.total_milliseconds()[0] > 100  # to the end
     assert attempts == 1
     assert set(outcome.failed) == {"stocks", "reference"}
     assert outcome.exit_code == 1
