@@ -1,7 +1,7 @@
 """edc: live market data into a Parquet lake that is true.
 
-    config.toml ─► config ─► supervisor       builds everything, starts the last stage first
-                                 │
+    config.toml ─► config ─► plan ─► supervisor    builds everything, starts the last stage first
+                                         │
     vendor ─► transport ─► adapter.decode ─► queue ─► spool ─► sink ─► lake ◄─ inspect
               websocket    pure: no I/O,     bounded  Arrow    dedupe, Parquet
               poll         no clock                   chunks   atomic

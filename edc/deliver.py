@@ -75,8 +75,10 @@ class Deliver:
     async def spool(self, stopping: asyncio.Event) -> None:
         """Write a chunk every interval. Raises DiskFailed; other disk errors are waited out."""
         backoff = Backoff(first=max(self._interval, 0.1), cap=5.0)
+        started = time.monotonic()
         while not stopping.is_set():
-            await pause(stopping, self._interval)
+            await pause(stopping, max(0.0, started + self._interval - time.monotonic()))
+            started = time.monotonic()  # the write counts as part of the interval
             try:
                 await self._write_chunk()
                 backoff.reset()
