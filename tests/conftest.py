@@ -21,6 +21,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     async def bounded() -> None:
         async with asyncio.timeout(60):
             await pyfuncitem.obj(**arguments)
+        for _ in range(20):  # what the test has closed is closed before the loop is
+            await asyncio.sleep(0)
 
     asyncio.run(bounded(), debug=True)
     return True

@@ -1,6 +1,7 @@
 """Feeds live and die each by itself; the disk's faults are waited out or end the daemon."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -139,6 +140,7 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed_by_its_missing_pong
     """A relay that stops forwarding: TCP stays up, nothing comes, no FIN, no RST."""
     simulator = TiingoSimulator(key=KEY, rate=200)
     cut, healed = asyncio.Event(), asyncio.Event()
+    relays: list[asyncio.Task[None] | None] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -149,8 +151,11 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed_by_its_missing_pong
                 writer.write(data)
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relays.append(asyncio.current_task())
         to_server, from_client = await asyncio.open_connection("127.0.0.1", simulator.port)
         await asyncio.gather(
             pump(reader, from_client), pump(to_server, writer), return_exceptions=True
@@ -171,6 +176,7 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed_by_its_missing_pong
             before = events_of(daemon)
             await until(lambda: events_of(daemon) > before)
         server.close()
+        await asyncio.gather(*(relay for relay in relays if relay is not None))
 
     assert noticed < 5  # 0.6 s by its timing; the real one is ten
 

@@ -169,14 +169,19 @@ async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is
 
 
 async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time() -> None:
+    gone = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # until the client has gone
         writer.close()
+        await writer.wait_closed()
+        gone.set()
 
     listening = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     with pytest.raises(Retriable) as caught:
         await pushed(f"ws://127.0.0.1:{port}").run(Collector(), asyncio.Event())
+    await gone.wait()
     listening.close()
 
     assert caught.value.reason == "timeout"
