@@ -159,7 +159,6 @@ def test_a_subscription_names_key_level_and_tickers() -> None:
 def test_a_polled_feed_asks_a_hundred_tickers_at_a_time_with_the_key_in_a_header() -> None:
     symbols = [f"c{number}usd" for number in range(250)]
     adapter = build("tiingo", {"channel": "crypto_rest", "symbols": {"crypto": symbols}})
-    assert isinstance(adapter, object)
     poll: PollAdapter = adapter  # type: ignore[assignment]
 
     requests = poll.requests()
