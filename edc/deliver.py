@@ -11,13 +11,14 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import polars as pl
 
 from edc.errors import DiskFailed
 from edc.events import Row, conform, epochs, to_frame
-from edc.metrics import LaneStats
+from edc.files import Damage
+from edc.metrics import LaneStats, Stage
 from edc.queues import Queue
 from edc.retry import Backoff, pause
 from edc.sinks import Sink, Written
@@ -31,7 +32,9 @@ class Deliver:
 
     `interval` and `max_age` are seconds. A batch is due when `max_rows` rows are spooled, when the
     oldest of them is `max_age` old, or when an earlier run left chunks behind. `on_refused` is told
-    of each row whose values fit no column.
+    of each row whose values fit no column, `on_damaged` of each chunk that cannot be read, before
+    it is set aside. `reach` says how far each feed has got; `durable` what it said when the chunk
+    was begun that is on disk now.
     """
 
     def __init__(
@@ -45,6 +48,8 @@ class Deliver:
         max_rows: int,
         max_age: float,
         on_refused: Callable[[Row], None],
+        on_damaged: Callable[[Damage], Awaitable[None]],
+        reach: Callable[[], Mapping[str, int]],
     ) -> None:
         self.event_type = queue.event_type
         self.stats = LaneStats(queue.event_type)
@@ -56,9 +61,13 @@ class Deliver:
         self._max_rows = max_rows
         self._max_age = max_age
         self._on_refused = on_refused
+        self._on_damaged = on_damaged
+        self._reach = reach
+        self.durable: Mapping[str, int] = {}
         self._ordinals = Ordinals()
         self._unwritten: pl.DataFrame | None = None
         self._chunks: list[Chunk] = []
+        self._sunk: set[Chunk] = set()
         self._recovered = False
         self._oldest = time.monotonic()
         self._spooled = asyncio.Event()
@@ -80,16 +89,14 @@ class Deliver:
             await pause(stopping, max(0.0, started + self._interval - time.monotonic()))
             started = time.monotonic()  # the write counts as part of the interval
             try:
-                await self._write_chunk()
+                await self.write_chunk()
                 backoff.reset()
-            except OSError as error:
-                self.stats.spool_errors += 1
-                self._complain("the spool cannot be written, events wait in the queue", error)
+            except OSError:
                 await pause(stopping, backoff.next_delay())
 
     async def batch(self, stopping: asyncio.Event) -> None:
         """Write batches to the sink as they fall due. Raises DiskFailed; waits out the rest."""
-        backoff = Backoff()
+        backoff = Backoff(cap=15.0)
         while not stopping.is_set():
             due_in = self._due_in()
             if due_in is None or due_in > 0:
@@ -99,9 +106,7 @@ class Deliver:
             try:
                 await self._write_batches()
                 backoff.reset()
-            except OSError as error:
-                self.stats.sink_errors += 1
-                self._complain("the lake cannot be written, rows wait in the spool", error)
+            except OSError:
                 await pause(stopping, backoff.next_delay())
             except DiskFailed:
                 raise
@@ -115,7 +120,7 @@ class Deliver:
 
     async def flush(self) -> Written:
         """Everything queued now is in the lake when this returns. Raises OSError, DiskFailed."""
-        await self._write_chunk()
+        await self.write_chunk()
         return await self._write_batches()
 
     def _due_in(self) -> float | None:
@@ -131,17 +136,30 @@ class Deliver:
         """Rows that a crash would cost now: those not yet in a chunk."""
         return len(self._queue) + (0 if self._unwritten is None else self._unwritten.height)
 
-    async def _write_chunk(self) -> None:
-        """Write what an earlier try could not, then what the queue holds."""
+    async def write_chunk(self) -> None:
+        """Everything queued now is on disk when this returns. Raises OSError, DiskFailed."""
         async with self._spooling:
-            if self._unwritten is not None:
-                await self._append(self._unwritten)
-            if rows := self._queue.drain():
-                frame, refused = await asyncio.to_thread(self._to_frame, rows)
-                if frame.height:
-                    await self._append(frame)
-                if refused:
-                    self._refuse(refused)
+            try:
+                await self._spool_queue()
+            except OSError as error:
+                self.stats.spool_errors += 1
+                self._complain("spool", "cannot be written, events wait in the queue", error)
+                raise
+            self._relieved("spool")
+
+    async def _spool_queue(self) -> None:
+        """Write what an earlier try could not, then what the queue holds."""
+        self._spool.check()
+        if self._unwritten is not None:
+            await self._append(self._unwritten)
+        reach = self._reach()
+        if rows := self._queue.drain():
+            frame, refused = await asyncio.to_thread(self._to_frame, rows)
+            if refused:
+                self._refuse(refused)
+            if frame.height:
+                await self._append(frame)
+        self.durable = reach
 
     async def _append(self, frame: pl.DataFrame) -> None:
         self._unwritten = frame  # its ordinals are counted: it is kept as it is until it is safe
@@ -195,15 +213,16 @@ class Deliver:
         total = Written()
         async with self._sinking:
             left = len(self._chunks)
-            while left > 0:
-                some = self._first_chunks(left)
-                started = time.perf_counter()
-                written = await asyncio.to_thread(self._write_batch, some)
-                del self._chunks[: len(some)]
-                left -= len(some)
-                self._oldest = time.monotonic()
-                self._account(written, time.perf_counter() - started)
-                total.add(written)
+            try:
+                while left > 0:
+                    some = self._first_chunks(left)
+                    total.add(await self._write_batch(some))
+                    left -= len(some)
+            except OSError as error:
+                self.stats.sink_errors += 1
+                self._complain("lake", "cannot be written, rows wait in the spool", error)
+                raise
+            self._relieved("lake")
             self._recovered = False
         return total
 
@@ -218,24 +237,43 @@ class Deliver:
                 break
         return some
 
-    def _write_batch(self, chunks: list[Chunk]) -> Written:
-        """Hand chunks to the sink, then remove them. A chunk that cannot be read is set aside."""
-        frames = []
+    async def _write_batch(self, chunks: list[Chunk]) -> Written:
+        """Hand chunks to the sink and forget them. One that cannot be read goes to the ledger."""
+        started = time.perf_counter()
+        written, damaged = await asyncio.to_thread(self._sink_chunks, chunks)
+        for damage in damaged:
+            log.error("%s; %d rows lost", damage.reason, damage.rows)
+            await self._on_damaged(damage)
+            if damage.path.exists():
+                await asyncio.to_thread(self._spool.set_aside, damage)
+        del self._chunks[: len(chunks)]
+        self._oldest = time.monotonic()
+        self._account(written, time.perf_counter() - started)
+        return written
+
+    def _sink_chunks(self, chunks: list[Chunk]) -> tuple[Written, list[Damage]]:
+        """Hand what can be read to the sink, then remove it; the rest as what is lost."""
+        frames, read, damaged = [], [], []
         for chunk in chunks:
+            if chunk in self._sunk:  # the disk took its rows, but did not let it go
+                continue
             try:
                 rows = self._spool.read(chunk)
-                frames.append(conform(rows, self.event_type, self._timezone))
+                # a chunk is whole, so a column that it lacks came with a later edc
+                frames.append(conform(rows, self.event_type, self._timezone, version=1))
+                read.append(chunk)
             except FileNotFoundError:
-                log.error("%s is gone; %d rows lost", chunk.path.name, chunk.rows)
+                self._spool.check()
+                damaged.append(chunk.damage(f"{chunk.path.name} is gone"))
             except BadChunkError as error:
-                aside = self._spool.set_aside(chunk, str(error))
-                log.error("%s; %d rows set aside", error, chunk.rows, extra={"file": str(aside)})
+                damaged.append(chunk.damage(str(error)))
         written = Written()
         if frames:
-            rows = pl.concat(frames)
-            written = self._sink.write(self.event_type, rows, name_chunks(chunks))
-        self._spool.remove(chunks)
-        return written
+            written = self._sink.write(self.event_type, pl.concat(frames), name_chunks(read))
+        self._sunk.update(read)
+        self._spool.remove(chunk for chunk in chunks if chunk in self._sunk)
+        self._sunk.clear()
+        return written, damaged
 
     def _account(self, written: Written, seconds: float) -> None:
         stats = self.stats
@@ -253,8 +291,14 @@ class Deliver:
     def _count_pending(self) -> None:
         self.stats.rows_pending = sum(chunk.rows for chunk in self._chunks)
 
-    def _complain(self, what: str, error: OSError) -> None:
-        log.error("%s: %s", what, error, extra={"event_type": self.event_type})
+    def _complain(self, stage: Stage, what: str, error: OSError) -> None:
+        if self.stats.problems.get(stage) != str(error):  # once, and not each time it is tried
+            log.error("the %s %s: %s", stage, what, error, extra={"event_type": self.event_type})
+        self.stats.problems[stage] = str(error)
+
+    def _relieved(self, stage: Stage) -> None:
+        if self.stats.problems.pop(stage, None):
+            log.info("the %s is written again", stage, extra={"event_type": self.event_type})
 
 
 async def _first_of(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:

@@ -68,13 +68,21 @@ class Retriable(EdcError):
 class Skippable(EdcError):
     """One message (or part of one) cannot be used. `events` are those of it that can.
 
-    `reason` is `malformed` (it should have been readable) or `unknown` (a form that the dossier
-    does not list).
+    `reason` is `malformed` (it should have been readable), `unknown` (a form that the dossier does
+    not list) or `notice` (the vendor says that it has dropped something). `rows_lost` is None where
+    it cannot be counted.
     """
 
-    def __init__(self, reason: str, problem: str, events: Sequence[object] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        problem: str,
+        events: Sequence[object] = (),
+        rows_lost: int | None = None,
+    ) -> None:
         super().__init__(reason, problem)
         self.reason, self.problem, self.events = reason, problem, events
+        self.rows_lost = rows_lost
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.problem}"

@@ -6,10 +6,70 @@ the dirty pages); every other error is the OSError with its errno, and leaves no
 """
 
 import contextlib
+import errno
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edc.errors import ConfigError, DiskFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file whose bytes are not those that were written, and what it held as far as is known.
+
+    `started_at` and `ended_at` (ns) enclose the times of its rows; `rows` is None where unknown.
+    """
+
+    path: Path
+    reason: str
+    started_at: int
+    ended_at: int
+    rows: int | None
+
+
+class Anchor:
+    """Notices when the folder that edc writes to is no longer there: unmounted, moved, deleted.
+
+    Holds on to one open file in it, which must stay the file of that name. Without this, a mount
+    that vanishes would let the files go to the folder below it.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        found = os.fstat(descriptor)
+        self._identity = (found.st_dev, found.st_ino)
+
+    def check(self) -> None:
+        """Raises OSError (ENODEV) where the folder is not the one that was opened."""
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            pass
+        else:
+            if (found.st_dev, found.st_ino) == self._identity:
+                return
+        raise OSError(errno.ENODEV, "the folder is gone: unmounted, moved or deleted", self.folder)
+
+    @property
+    def folder(self) -> str:
+        """The folder, for messages."""
+        return str(self._path.parent)
+
+
+def check_room(path: Path, needed: int, reserve: int) -> None:
+    """Raises OSError (ENOSPC) where writing `needed` bytes would leave less than `reserve`."""
+    if not reserve:
+        return
+    disk = os.statvfs(path)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed + reserve:
+        raise OSError(
+            errno.ENOSPC,
+            f"only {free / 1e6:,.0f} MB are free, and storage.reserve keeps {reserve / 1e6:,.0f}",
+            str(path),
+        )
 
 
 def publish(path: Path, data: bytes | memoryview) -> None:
@@ -17,28 +77,53 @@ def publish(path: Path, data: bytes | memoryview) -> None:
 
     Raises FileExistsError rather than replace a file, DiskFailed, or another OSError.
     """
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _synced(path.parent), _written(path, data) as hidden:
+        _name(hidden, path)
+
+
+def replace(path: Path, data: bytes | memoryview) -> None:
+    """As `publish`, in place of the file that was there: a reader finds the old or the new."""
+    with _synced(path.parent), _written(path, data) as hidden:
+        hidden.replace(path)
+
+
+@contextlib.contextmanager
+def _synced(folder: Path) -> Iterator[None]:
+    """Make the names in a folder durable, after what is done inside.
+
+    Opened before it: once a file has its name, nothing but an fsync can fail.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        yield
+        _sync(descriptor, folder)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _written(path: Path, data: bytes | memoryview) -> Iterator[Path]:
+    """A hidden file beside `path` with `data`, durable; gone afterwards if it was not renamed."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # What a kill left may be a second name of a published file: it is removed, not written over.
+    hidden.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             _write_all(descriptor, data)
             _sync(descriptor, hidden)
         finally:
             os.close(descriptor)
-        _name(hidden, path)
+        yield hidden
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # what stays is hidden, and swept at the next start
             hidden.unlink()
-    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _sync(descriptor, path)
-    finally:
-        os.close(descriptor)
+    with _synced(path):
+        pass
 
 
 def sync_file(path: Path) -> None:

@@ -9,7 +9,7 @@ rows, under keys that begin with `edc.`.
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
-from edc import __version__, files
+from edc import __version__, files, partitions
 from edc.errors import ConfigError
-from edc.events import SCHEMA_VERSION, conform, identity, time_column
+from edc.events import SCHEMA_VERSION, conform, identity, time_column, version_of
 from edc.times import SECOND
 
 _QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
@@ -51,7 +51,9 @@ class _Layout(msgspec.Struct):
 class Lake:
     """The Parquet files under a storage path, as one instance writes them.
 
-    Not safe for two threads on one event type.
+    Nothing is written that would leave less than `reserve` bytes free, or where `check` raises.
+    `on_damaged` is told of each file that cannot be read before it is set aside, from whichever
+    thread found it. Not safe for two threads on one event type.
     """
 
     def __init__(
@@ -61,6 +63,10 @@ class Lake:
         partition: str,
         instance: str,
         now_ns: Callable[[], int],
+        *,
+        reserve: int = 0,
+        check: Callable[[], None] = lambda: None,
+        on_damaged: Callable[[files.Damage], None] = lambda _damage: None,
     ) -> None:
         self.path = path
         self.timezone = timezone
@@ -69,13 +75,18 @@ class Lake:
         self._layout = "date=%Y-%m-%d/hour=%H" if partition == "hour" else "date=%Y-%m-%d"
         self._partition = partition
         self._now_ns = now_ns
+        self._reserve = reserve
+        self._check = check
+        self._on_damaged = on_damaged
         self._ranges: dict[Path, dict[str, tuple[int, int]]] = {}
+        self._links: set[Path] = set()
 
     def claim(self) -> None:
         """Hold the lake to one layout: rows are looked for in the folder that their time gives.
 
-        The first to write leaves `.lake.json` behind. Raises ConfigError where it says another
-        time zone or partition, or a newer schema version than this edc knows.
+        The first to write leaves `.lake.json` behind, and a newer edc raises the schema version in
+        it, before it writes anything that an older one would not understand. Raises ConfigError
+        where it says another time zone or partition, or a newer version than this edc knows.
         """
         marker = self.path / ".lake.json"
         layout = _Layout(SCHEMA_VERSION, self.timezone, self._partition)
@@ -104,6 +115,11 @@ class Lake:
                 f" {found.partition!r}",
                 "keep those, or choose another path",
             )
+        if found.schema_version < SCHEMA_VERSION:
+            try:
+                files.replace(marker, msgspec.json.encode(layout))
+            except OSError as error:
+                raise files.unwritable(self.path, error) from error
 
     def partitions(
         self, event_type: str, rows: pl.DataFrame
@@ -121,7 +137,7 @@ class Lake:
             yield self.path / str(folder[0]), part.drop("quarter")
 
     def unseen(self, event_type: str, folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of one folder that its files do not hold yet, equal in all but `created_at`.
+        """The rows of one folder that this instance has not written, equal in all but `created_at`.
 
         Only files whose time range holds the time of one of the rows are read, one at a time.
         Raises OSError where the folder does not hold still.
@@ -153,6 +169,11 @@ class Lake:
                 break
         return rows
 
+    def check_room(self, needed: int = 0) -> None:
+        """Raises OSError where the storage path is gone, or would have too little room."""
+        self._check()
+        files.check_room(self.path, needed, self._reserve)
+
     def write(self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: str) -> WrittenFile:
         """Publish rows of one folder as one file. Raises OSError (with errno) or DiskFailed."""
         column = time_column(event_type)
@@ -174,11 +195,23 @@ class Lake:
                 "edc.time_range": f"{low} {high}",
             },
         )
-        files.make_folder(folder)
         data = buffer.getbuffer()
+        self.check_room(len(data))
+        files.make_folder(folder)
+        self._tell_of_link(folder)
         path = self._publish(event_type, folder, data)
         self._time_ranges(event_type, folder)[path.name] = (low, high)
         return WrittenFile(path, rows.height, len(data))
+
+    def _tell_of_link(self, folder: Path) -> None:
+        """An operator may have moved a partition elsewhere. Nobody else may, unnoticed."""
+        for place in (folder, folder.parent):
+            if place.is_symlink() and place not in self._links:
+                self._links.add(place)
+                log.warning(
+                    "a folder of the lake is a link, what is written there lies elsewhere",
+                    extra={"folder": str(place), "target": str(place.resolve())},
+                )
 
     def _publish(self, event_type: str, folder: Path, data: memoryview) -> Path:
         """Write under the name of this microsecond, or the next that is free."""
@@ -198,7 +231,11 @@ class Lake:
         return f"{event_type}/{moment.strftime(self._layout)}"
 
     def _time_ranges(self, event_type: str, folder: Path) -> dict[str, tuple[int, int]]:
-        """The time range of each file in a folder; footers are read once."""
+        """The time range of each file in a folder; footers are read once.
+
+        Files of other instances hold no time: each instance keeps a record of its own until
+        compaction makes one of all, so that one can make good what another loses.
+        """
         known = self._ranges.pop(folder, {})
         present = {path.name for path in folder.glob("[!._]*.parquet")} if folder.exists() else ()
         ranges = {name: known[name] for name in known if name in present}
@@ -218,14 +255,16 @@ class Lake:
         Files of others, without our columns, are ignored.
         """
         try:
-            said = pl.read_parquet_metadata(path).get("edc.time_range")
-            if said:
+            footer = pl.read_parquet_metadata(path)
+            if not _is_table(event_type, pl.read_parquet_schema(path), footer):
+                log.warning("a Parquet file of others is ignored", extra={"file": str(path)})
+                return _NO_TIMES
+            if self.instance not in footer.get("edc.instance", self.instance).split(","):
+                return _NO_TIMES
+            if said := footer.get("edc.time_range"):
                 low, high = said.split()
                 return int(low), int(high)
             scan = pl.scan_parquet(path, hive_partitioning=False)
-            if not _is_table(event_type, scan.collect_schema()):
-                log.warning("a Parquet file of others is ignored", extra={"file": str(path)})
-                return _NO_TIMES
             column = pl.col(time_column(event_type)).cast(pl.Datetime("ns", "UTC")).to_physical()
             low, high = scan.select(low=column.min(), high=column.max()).collect().row(0)
         except _UNREADABLE as error:
@@ -242,26 +281,30 @@ class Lake:
             ends = times.gather([0, -1]).cast(pl.Datetime("ns", "UTC")).cast(zoned).to_physical()
             low, high = (pl.lit(end, pl.Int64).cast(zoned) for end in ends)
             held = scan.filter(pl.col(column).is_between(low, high)).collect()
+            version = version_of(pl.read_parquet_metadata(path))
         except _UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
-        return conform(held, event_type, self.timezone).select(identity(event_type))
+        return conform(held, event_type, self.timezone, version).select(identity(event_type))
 
     def _set_aside_if_damaged(self, path: Path, error: BaseException) -> None:
         """Move a file that cannot be read at all; for an intact one the error is ours: raise it."""
         try:
             pl.read_parquet(path, hive_partitioning=False)
         except _UNREADABLE:
+            self._on_damaged(partitions.damage(path, self._zone, str(error)))
             aside = files.set_aside(self.path, path, str(error))
             log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})
         else:
             raise error
 
 
-def _is_table(event_type: str, columns: pl.Schema) -> bool:
+def _is_table(
+    event_type: str, columns: Mapping[str, pl.DataType], footer: Mapping[str, str]
+) -> bool:
     """True where rows in these columns can be read as rows of the table."""
     try:
-        conform(pl.DataFrame(schema=columns), event_type, "UTC")
-    except pl.exceptions.PolarsError:
+        conform(pl.DataFrame(schema=columns), event_type, "UTC", version_of(footer))
+    except (pl.exceptions.PolarsError, ValueError):
         return False
     return True

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -44,6 +45,9 @@ class FeedStats:
         return sum(self.events.values())
 
 
+Stage = Literal["spool", "lake"]
+
+
 @dataclass(slots=True)
 class LaneStats:
     """What became of the events of one type after the queue."""
@@ -62,6 +66,8 @@ class LaneStats:
     sink_errors: int = 0
     last_flush_ns: int = 0
     last_file: str = ""
+    problems: dict[Stage, str] = field(default_factory=dict)
+    """Why the disk does not take what it should, while it does not."""
 
 
 class DaemonCollector(Collector):
@@ -156,7 +162,15 @@ class DaemonCollector(Collector):
         for event_type, stats in self._lanes.items():
             pending.add_metric([event_type], stats.rows_pending)
             last.add_metric([event_type], stats.last_flush_ns / SECOND)
-        yield from (pending, last)
+        degraded = GaugeMetricFamily(
+            "edc_degraded",
+            "1 while the disk does not take what it should.",
+            labels=["event_type", "stage"],
+        )
+        for event_type, stats in self._lanes.items():
+            for stage in get_args(Stage):
+                degraded.add_metric([event_type, stage], float(stage in stats.problems))
+        yield from (pending, last, degraded)
 
 
 def registry(collector: Collector) -> CollectorRegistry:

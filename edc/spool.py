@@ -1,10 +1,12 @@
 """The spool: what was received, safe on disk, on its way to the lake.
 
-`<path>/.spool/<instance>/<event_type>/<run>-<number>-<rows>-<crc>.arrow`: one Arrow IPC file for
-each interval, published whole (see files.py), in the columns of the table. `run` is the start of
-the daemon (ns since the epoch), `number` counts up by one within it for each event type, so names
-sort in order of receipt; `crc` is the CRC-32 of the bytes, because Arrow IPC carries none. Rows in
-a chunk are final: a second flush of one makes the same rows, which the lake already has.
+`<path>/.spool/<instance>/<event_type>/<run>-<number>-<rows>-<from>-<to>-<crc>.arrow`: one Arrow IPC
+file for each interval, published whole (see files.py), in the columns of the table. `run` is the
+start of the daemon (ns since the epoch), `number` counts up by one within it for each event type,
+so names sort in order of receipt; `from` and `to` (ns) enclose all times of the rows, so that the
+ledger can say what a damaged chunk held; `crc` is the CRC-32 of the bytes, because Arrow IPC
+carries none. Rows in a chunk are final: a second flush of one makes the same rows, which the lake
+already has.
 
 A chunk is removed only after its rows are in the lake. `flock` on `<instance>/lock` keeps a second
 daemon out; the file holds the first one's pid.
@@ -12,6 +14,7 @@ daemon out; the file holds the first one's pid.
 
 import fcntl
 import io
+import logging
 import os
 import re
 import time
@@ -27,7 +30,12 @@ from edc import files
 from edc.errors import InstanceHeld
 from edc.events import EVENT_TYPES, identity
 
-_NAME = re.compile(r"(?P<run>\d+)-(?P<number>\d+)-(?P<rows>\d+)-(?P<crc>[0-9a-f]{8})\.arrow")
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(
+    r"(?P<run>\d+)-(?P<number>\d+)-(?P<rows>\d+)-(?P<low>\d+)-(?P<high>\d+)-(?P<crc>[0-9a-f]{8})"
+    r"\.arrow"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,11 @@ class Chunk:
     def number(self) -> int:
         """Its place in that run."""
         return int(self.path.name.split("-")[1])
+
+    def damage(self, reason: str) -> files.Damage:
+        """What is lost with it, as its name says."""
+        low, high = map(int, self.path.name.split("-")[3:5])
+        return files.Damage(self.path, reason, low, high, self.rows)
 
 
 def name_chunks(chunks: Iterable[Chunk]) -> str:
@@ -82,6 +95,7 @@ class Spool:
         self._run = time.time_ns()
         self._numbers = dict.fromkeys(EVENT_TYPES, 0)
         self._lock = -1
+        self._anchor: files.Anchor | None = None
 
     def open(self) -> None:
         """Take the instance and clear what a kill left half-written.
@@ -105,8 +119,9 @@ class Spool:
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         self._lock = lock
-        for event_type in EVENT_TYPES:
-            files.sweep(self.folder / event_type)
+        self._anchor = files.Anchor(self.folder / "lock", lock)
+        for folder in (self.folder, *(self.folder / event_type for event_type in EVENT_TYPES)):
+            files.sweep(folder)
 
     def close(self) -> None:
         """Let the instance go."""
@@ -114,25 +129,35 @@ class Spool:
             os.close(self._lock)
             self._lock = -1
 
+    def check(self) -> None:
+        """Raises OSError where the storage path is not what it was at the start: see Anchor."""
+        if self._anchor is not None:
+            self._anchor.check()
+
     def append(self, event_type: str, frame: pl.DataFrame) -> Chunk:
         """Write a chunk; when this returns it survives a power loss. Raises OSError, DiskFailed."""
+        self.check()
         buffer = io.BytesIO()
         frame.write_ipc(buffer)
         data = buffer.getbuffer()
         number = self._numbers[event_type] + 1
-        name = f"{self._run:019d}-{number:08d}-{frame.height}-{zlib.crc32(data):08x}.arrow"
-        path = self.folder / event_type / name
+        low, high = _times(frame)
+        name = f"{self._run:019d}-{number:08d}-{frame.height}-{low}-{high}-{zlib.crc32(data):08x}"
+        path = self.folder / event_type / f"{name}.arrow"
         files.publish(path, data)
         self._numbers[event_type] = number
         return Chunk(path, frame.height)
 
     def pending(self, event_type: str) -> list[Chunk]:
         """All chunks on disk, in order of receipt."""
-        return [
-            Chunk(path, int(match["rows"]))
-            for path in sorted((self.folder / event_type).glob("[0-9]*.arrow"))
-            if (match := _NAME.fullmatch(path.name))
-        ]
+        chunks = []
+        for path in sorted((self.folder / event_type).glob("[!.]*")):
+            match = _NAME.fullmatch(path.name)
+            if match:
+                chunks.append(Chunk(path, int(match["rows"])))
+            else:
+                log.warning("a file in the spool is no chunk", extra={"file": str(path)})
+        return chunks
 
     def read(self, chunk: Chunk) -> pl.DataFrame:
         """The rows of a chunk. Raises BadChunkError, or OSError if the disk does."""
@@ -143,9 +168,19 @@ class Spool:
         for chunk in chunks:
             chunk.path.unlink(missing_ok=True)
 
-    def set_aside(self, chunk: Chunk, reason: str) -> Path:
+    def set_aside(self, damage: files.Damage) -> Path:
         """Move a chunk that cannot be read to `.quarantine/`, with the reason beside it."""
-        return files.set_aside(self.path, chunk.path, reason)
+        return files.set_aside(self.path, damage.path, damage.reason)
+
+
+def _times(frame: pl.DataFrame) -> tuple[int, int]:
+    """The first and last of all times in a frame, ns; before 1970 counts as its beginning."""
+    times = frame.select(pl.col(pl.Datetime).to_physical())
+    ends = pl.concat([times.min(), times.max()]).select(
+        low=pl.min_horizontal(pl.all()).min(), high=pl.max_horizontal(pl.all()).max()
+    )
+    low, high = ends.row(0)
+    return max(0, low or 0), max(0, high or 0)
 
 
 class Ordinals:

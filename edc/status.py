@@ -45,6 +45,7 @@ def table_status(queue: Queue, stats: LaneStats) -> dict[str, object]:
         "last_flush": stats.last_flush_ns or None,
         "last_file": stats.last_file or None,
         "errors": stats.spool_errors + stats.sink_errors,
+        "problems": dict(stats.problems),
     }
 
 

@@ -3,7 +3,7 @@
 import errno
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -258,3 +258,38 @@ def test_an_unwritable_path_is_the_operators_to_mend(tmp_path: Path) -> None:
         "[storage] path: data cannot be written: Read-only file system; choose a folder that edc"
         " may write, make room, or mend its permissions"
     )
+
+
+def test_what_a_kill_left_hidden_is_not_written_over_where_it_is_a_published_file(
+    tmp_path: Path,
+) -> None:
+    """Killed between the naming and the removal of the hidden name, both are one file."""
+    path, hidden = tmp_path / "a", tmp_path / f".a.{os.getpid()}.tmp"
+    files.publish(path, b"first")
+    os.link(path, hidden)
+
+    with pytest.raises(FileExistsError):
+        files.publish(path, b"second")
+
+    assert path.read_bytes() == b"first"
+    assert not hidden.exists()
+
+
+def test_once_a_file_has_its_name_nothing_but_an_fsync_can_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the next try would find the name taken, for ever."""
+    opened = os.open
+
+    def exhausted(path: Any, *flags: Any) -> int:
+        if Path(path) == tmp_path:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return opened(path, *flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", exhausted)
+        with pytest.raises(OSError, match="Too many open files"):
+            files.publish(tmp_path / "a", b"x")
+    assert names(tmp_path) == []
+
+    files.publish(tmp_path / "a", b"x")

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edc.errors import ConfigError, DiskFailed
-from edc.events import Gap, Origin, Quote, RefPx, Row, Trade, schema, to_frame
+from edc.events import Gap, Origin, Trade, to_frame
 from edc.lake import Lake
 from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
-from edc.spool import Spool
 
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True)
 NEW_YORK = "America/New_York"
@@ -652,115 +650,6 @@ def test_however_rows_are_split_and_repeated_the_lake_holds_each_once(
     assert Counter(
         ((row[5] - start) // SECOND, row[2], row[4], row[9], row[-1]) for row in found
     ) == Counter((*key, received) for key, received in expected.items())
-
-
-NS = st.one_of(
-    st.integers(0, YEAR_2200),
-    st.integers(-7200 * SECOND, 7200 * SECOND).map(SPRING.__add__),
-    st.integers(-7200 * SECOND, 7200 * SECOND).map(AUTUMN.__add__),
-)
-REAL = st.floats(allow_nan=False)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-INT = st.integers(-(2**63), 2**63 - 1)
-ORIGINS = st.builds(Origin, feed=TEXT, vendor=TEXT, source=TEXT, epoch=st.integers(0, 9))
-EVENT: dict[str, st.SearchStrategy[Any]] = {
-    "symbol": TEXT,
-    "asset_type": st.sampled_from(["stock", "etf", "fx", "crypto"]),
-    "event_time": NS,
-    "created_at": NS,
-    "origin": ORIGINS,
-    "exchange": st.none() | TEXT,
-    "sequence": st.none() | INT,
-}
-ROWS: dict[str, st.SearchStrategy[Row]] = {
-    "trade": st.builds(
-        Trade,
-        **EVENT,
-        last_price=REAL,
-        last_size=st.none() | REAL,
-        trade_id=st.none() | TEXT,
-        side=st.sampled_from([None, "buy", "sell"]),
-        conditions=st.none() | TEXT,
-        action=st.sampled_from(["new", "cancel", "correct"]),
-    ),
-    "quote": st.builds(
-        Quote,
-        **EVENT,
-        bid=st.none() | REAL,
-        ask=st.none() | REAL,
-        mid=st.none() | REAL,
-        bid_size=st.none() | REAL,
-        ask_size=st.none() | REAL,
-        bid_exchange=st.none() | TEXT,
-        ask_exchange=st.none() | TEXT,
-        conditions=st.none() | TEXT,
-    ),
-    "ref_px": st.builds(RefPx, **EVENT, price=REAL, price_type=TEXT),
-    "gap": st.builds(
-        Gap,
-        feed=TEXT,
-        vendor=TEXT,
-        source=TEXT,
-        started_at=NS,
-        ended_at=NS,
-        cause=TEXT,
-        symbol=st.none() | TEXT,
-        rows_lost=st.none() | INT,
-        state=st.sampled_from(["open", "closed"]),
-        rows_filled=st.none() | INT,
-        created_at=NS,
-    ),
-}
-BATCHES = st.one_of(
-    *(st.tuples(st.just(name), st.lists(of, max_size=6)) for name, of in ROWS.items())
-)
-
-
-def expected_row(event_type: str, row: Row) -> tuple[Any, ...]:
-    """What a row holds, in the order of its columns."""
-    values = []
-    for column in schema(event_type, "UTC"):
-        if column == "ordinal":
-            values.append(0)
-        elif event_type != "gap" and column in ("vendor", "source"):
-            values.append(getattr(row.origin, column))  # type: ignore[union-attr]
-        else:
-            values.append(getattr(row, column))
-    return tuple(values)
-
-
-def distinct(event_type: str, received: Sequence[Row]) -> Counter[tuple[Any, ...]]:
-    """The rows that a lake must hold: the first received of equal ones."""
-    first: dict[tuple[Any, ...], Any] = {}
-    for row in received:
-        *identity, created_at = expected_row(event_type, row)
-        first.setdefault(tuple(identity), created_at)
-    return Counter((*identity, created_at) for identity, created_at in first.items())
-
-
-@settings(PROPERTY, max_examples=120)
-@given(
-    BATCHES, st.sampled_from([NEW_YORK, "UTC", "Asia/Kathmandu"]), st.sampled_from(["hour", "day"])
-)
-def test_an_event_comes_out_of_the_lake_as_it_went_into_the_spool(
-    tmp_path_factory: pytest.TempPathFactory,
-    batch: tuple[str, list[Row]],
-    timezone: str,
-    partition: str,
-) -> None:
-    path = tmp_path_factory.mktemp("lake")
-    event_type, received = batch
-    spool = Spool(path, "main")
-    spool.open()
-    chunk = spool.append(event_type, to_frame(event_type, received, timezone))
-    spool.close()
-
-    ParquetSink(lake(path, timezone, partition)).write(event_type, spool.read(chunk), "")
-
-    found = rows(path, event_type) if received else []
-    assert Counter(found) == distinct(event_type, received)
-    for file in (path / event_type).rglob("*.parquet"):
-        assert dict(pl.read_parquet_schema(file)) == schema(event_type, timezone)
 
 
 def test_the_first_to_write_lays_out_the_lake(tmp_path: Path) -> None:

@@ -161,9 +161,9 @@ def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonColle
     samples = scrape(only_ours)
 
     labels = {name for _, pairs in samples for name, _ in pairs}
-    assert labels == {"version", "feed", "vendor", "event_type", "reason"}
+    assert labels == {"version", "feed", "vendor", "event_type", "reason", "stage"}
     assert all(name.startswith("edc_") for name, _ in samples)
-    assert len({name for name, _ in samples}) == 24
+    assert len({name for name, _ in samples}) == 25
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:

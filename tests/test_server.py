@@ -48,6 +48,7 @@ PLAIN = {  # name of the family: its labels
     "edc_sink_flush_seconds": {"event_type"},
     "edc_sink_errors": {"event_type"},
     "edc_sink_last_success_timestamp_seconds": {"event_type"},
+    "edc_degraded": {"event_type", "stage"},
 }
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,12 @@ def test_a_chunk_lies_in_the_folder_of_its_instance_and_type(spool: Spool, tmp_p
     chunk = spool.append("trade", frame(1.0, 2.0, 3.0))
 
     assert chunk.path.parent == tmp_path / ".spool" / "main" / "trade"
-    assert chunk.path.name.startswith("1771006162668051234-00000001-3-")
-    assert len(chunk.path.name) == len("1771006162668051234-00000001-3-0123abcd.arrow")
+    run, number, rows, low, high, crc = chunk.path.stem.split("-")
+    assert (run, number, rows) == ("1771006162668051234", "00000001", "3")
+    times = frame(1.0, 2.0, 3.0).select(pl.col(pl.Datetime).to_physical()).rows()
+    assert int(low) == min(map(min, times))
+    assert int(high) == max(map(max, times))
+    assert int(crc, 16) == zlib.crc32(chunk.path.read_bytes())
     assert names(chunk.path.parent) == [chunk.path.name]
 
 
@@ -238,7 +243,7 @@ def test_a_damaged_chunk_is_set_aside_with_the_reason(spool: Spool, tmp_path: Pa
     bad, good = spool.append("trade", frame(1.0)), spool.append("trade", frame(2.0))
     bad.path.write_bytes(b"garbage")
 
-    aside = spool.set_aside(bad, "checksum does not match")
+    aside = spool.set_aside(bad.damage("checksum does not match"))
 
     assert spool.pending("trade") == [good]
     assert aside == tmp_path / ".quarantine" / bad.path.name
@@ -316,7 +321,7 @@ def test_a_spool_behaves_as_a_list_of_chunks(
                     continue
                 with pytest.raises(BadChunkError):
                     spool.read(chunk)
-                assert spool.set_aside(chunk, "damaged").exists()
+                assert spool.set_aside(chunk.damage("damaged")).exists()
                 aside += 1
             held.clear()
         elif at < len(held) and held[at][1] is not None:

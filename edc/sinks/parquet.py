@@ -15,6 +15,7 @@ class ParquetSink:
 
     def write(self, event_type: str, rows: pl.DataFrame, chunks: str) -> Written:
         """Write what the lake does not have. The first received of equal rows is kept."""
+        self._lake.check_room()
         distinct = rows.unique(identity(event_type), keep="first", maintain_order=True)
         written = Written()
         for folder, part in self._lake.partitions(event_type, distinct):

@@ -1,0 +1,53 @@
+"""Partitions: the folders of a table, `date=2026-02-13/hour=13` or `date=2026-02-13`.
+
+Named in the storage time zone; where the clocks go back, one folder holds both of the equal hours.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from edc.files import Damage
+from edc.times import SECOND
+
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def of_table(table: Path) -> Iterator[Path]:
+    """The partitions of a table, each a folder, in the order of their time."""
+    for day in sorted(table.glob("date=[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]")):
+        hours = sorted(day.glob("hour=[0-2][0-9]"))
+        yield from hours or [day]
+
+
+def span(folder: Path, zone: ZoneInfo) -> tuple[int, int]:
+    """The time of a partition, ns: its first moment and the first one after it.
+
+    Raises ValueError where the folder is not named like one.
+    """
+    hour = folder.name.startswith("hour=")
+    day = folder.parent.name if hour else folder.name
+    start = datetime.strptime(day, "date=%Y-%m-%d").replace(tzinfo=zone)
+    if hour:
+        start = start.replace(hour=int(folder.name.removeprefix("hour=")))
+    end = start + (_HOUR if hour else _DAY)  # on the wall clock
+    # it may show that twice, or never, where clocks change: both times are tried
+    return _ns(start), max(_ns(end), _ns(end.replace(fold=1)))
+
+
+def damage(path: Path, zone: ZoneInfo, reason: str) -> Damage:
+    """What is lost with a Parquet file: as its footer says, or else as its folder does."""
+    try:
+        low, high = map(int, pl.read_parquet_metadata(path)["edc.time_range"].split())
+        rows = pl.scan_parquet(path, hive_partitioning=False).select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, ValueError):
+        low, after = span(path.parent, zone)
+        return Damage(path, reason, low, after - 1, None)
+    return Damage(path, reason, low, high, int(rows))
+
+
+def _ns(moment: datetime) -> int:
+    return int(moment.timestamp()) * SECOND
