@@ -18,6 +18,7 @@ from edc.logs import redact
 from edc.metrics import Rate
 from edc.plan import Feed
 from edc.retry import Backoff, pause
+from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
 from edc.transport.poll import PollTransport
 from edc.transport.websocket import Timing, WebsocketTransport
@@ -34,6 +35,7 @@ class Times:
     """What tests shorten. Seconds."""
 
     socket: Timing = field(default_factory=Timing)
+    silence: Pace = field(default_factory=Pace)
     first_delay: float = 1.0
     longest_delay: float = 60.0
     healthy_after: float = _HEALTHY_AFTER
@@ -51,6 +53,7 @@ class FeedRunner:
         self.exit_code = 0
         self._times = times
         self._once = once
+        self._watchdog: Watchdog | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
@@ -104,11 +107,15 @@ class FeedRunner:
     def _transport(self) -> Transport:
         if self.feed.channel.kind == "poll":
             return PollTransport(cast("PollAdapter", self.feed.adapter), once=self._once)
-        return WebsocketTransport(
-            cast("WebsocketAdapter", self.feed.adapter),
-            lambda: any(markets.is_open(kind, time.time_ns()) for kind in self.feed.asset_types),
-            self._times.socket,
-        )
+        adapter = cast("WebsocketAdapter", self.feed.adapter)
+        if self._watchdog is None:  # made once: what it learns survives the connections
+            self._watchdog = Watchdog(adapter.silence, self._times.silence)
+            self._market_open()  # reads the calendar while there is no data yet
+        return WebsocketTransport(adapter, self._market_open, self._watchdog, self._times.socket)
+
+    def _market_open(self) -> bool:
+        """True while any of the feed's assets trades."""
+        return any(markets.is_open(kind, time.time_ns()) for kind in self.feed.asset_types)
 
     def _state(self, state: str, problem: str = "") -> None:
         self.stats.state, self.stats.problem = state, redact(problem)

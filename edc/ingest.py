@@ -14,14 +14,19 @@ from edc.adapters import Adapter
 from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Skippable
 from edc.events import Event, Origin
-from edc.ledger import Ledger
+from edc.ledger import OWN, Ledger
 from edc.metrics import FeedStats
 from edc.queues import Queue
+from edc.sequences import Sequences
+from edc.times import SECOND
 from edc.transport import Frame
+from edc.watermarks import Watermark
 
 log = logging.getLogger(__name__)
 
 _EPOCHS = count(1)
+_CLOCKS_DIFFER = 60 * SECOND
+"""How far a vendor's time and ours are followed apart in a span of the ledger."""
 
 
 class Ingest:
@@ -35,6 +40,8 @@ class Ingest:
         letters: DeadLetters,
         ledger: Ledger,
         now_ns: Callable[[], int] = time.time_ns,
+        *,
+        sequenced: str | None = None,
     ) -> None:
         self.stats = stats
         self._decode = adapter.decode
@@ -43,10 +50,29 @@ class Ingest:
         self._ledger = ledger
         self._now_ns = now_ns
         self._origin = Origin(stats.feed, stats.vendor, stats.source, 0)
+        self._sequences = Sequences(within=sequenced) if sequenced else None
+        self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
+
+    def resume(self, mark: Watermark) -> None:
+        """Go on from where the last run got to: a gap is open from there until data comes."""
+        self._silence = (mark.cause, min(mark.until, self._begun))
+
+    def watermark(self) -> Watermark:
+        """How far this feed has got: see `reach`. What comes after it is put down to a kill."""
+        cause = self._silence[0] if self._silence and self._silence[0] in OWN else "killed"
+        return Watermark(self._origin.vendor, self._origin.source, self.reach(), cause)
+
+    def reach(self) -> int:
+        """Until when nothing is missing that has not been received or told to the ledger (ns)."""
+        if self._silence is not None:
+            return self._silence[1]
+        received = self.stats.last_received_ns
+        last = min(received, max(self.stats.last_event_ns, received - _CLOCKS_DIFFER))
+        return max(self._begun, last)
 
     def connected(self) -> int:
         """A connection stands; its events carry the epoch that is returned."""
@@ -77,14 +103,18 @@ class Ingest:
 
     def _queue(self, events: Sequence[Event], received_ns: int) -> bool:
         stats, origin, go_on = self.stats, self._origin, True
+        if self._sequences is not None:
+            self._tell_jumps(self._sequences, events, received_ns)
+        if stats.state != "live":
+            self._speaks(received_ns, events[0].event_time)
         for event in events:
             event.created_at = received_ns
             event.origin = origin
             event_type = event.event_type
             queue = self._queues[event_type]
             dropped = queue.put(event)
-            if dropped is not None and isinstance(dropped, Event) and dropped.origin:
-                self._ledger.lost(dropped.origin, "queue_full", dropped.created_at)
+            if dropped is not None and isinstance(dropped, Event):
+                self._ledger.refused(dropped, "queue_full")
             stats.events[event_type] += 1
             if queue.must_wait:
                 self._full.add(queue)
@@ -92,16 +122,34 @@ class Ingest:
         stats.data_frames += 1
         stats.last_event_ns = events[-1].event_time
         stats.last_received_ns = received_ns
-        if stats.state != "live":
-            self._speaks(received_ns)
         return go_on
+
+    def _tell_jumps(self, sequences: Sequences, events: Sequence[Event], received_ns: int) -> None:
+        for event in events:
+            missing = sequences.missing(event, self._origin.epoch)
+            if missing:
+                self._ledger.lost(
+                    self._origin,
+                    "sequence",
+                    self.reach(),
+                    _later(received_ns, event.event_time),
+                    missing,
+                    sequences.scope(event),
+                )
 
     def _skip(self, frame: Frame, error: Skippable) -> Sequence[Event]:
         """Count and keep what cannot be used; what can be of it goes on."""
         first = not self.stats.skipped[error.reason]
         self.stats.skipped[error.reason] += 1
         self._letters.keep(self.stats.feed, frame, error)
-        self._ledger.lost(self._origin, "undecodable", frame.received_ns, None)
+        ahead = max(0, self.stats.last_event_ns - self.stats.last_received_ns)
+        self._ledger.lost(
+            self._origin,
+            "notice" if error.reason == "notice" else "undecodable",
+            self.reach(),  # what it told happened after the last data before it
+            frame.received_ns + min(ahead, _CLOCKS_DIFFER),
+            error.rows_lost,
+        )
         if first:
             log.warning(
                 "a frame cannot be used, it is kept in .dead/: %s",
@@ -121,20 +169,29 @@ class Ingest:
 
     def silent(self, cause: str) -> None:
         """The connection is gone: a gap runs from the last data until data comes again."""
-        if self._silence is None:
-            self._silence = (cause, self.stats.last_received_ns or self._now_ns())
+        if self._silence is not None and self._silence[0] in OWN:
+            self._close_silence(self._now_ns())  # from here on it is the vendor's
+            self._silence = (cause, self._begun)
+        elif self._silence is None:
+            self._silence = (cause, self.reach())
 
-    def _speaks(self, at_ns: int) -> None:
+    def _speaks(self, received_ns: int, event_time: int) -> None:
         self.stats.state = "live"
         self.stats.problem = ""
-        if self._silence is not None:
-            cause, since = self._silence
-            self._ledger.silent(self._origin, cause, since, at_ns)
-            self._silence = None
+        self._close_silence(_later(received_ns, event_time))
 
     def finish(self) -> None:
         """No more frames: a gap that is still open ends here, as far as can be said."""
+        self._close_silence(self._now_ns())
+
+    def _close_silence(self, ended_at: int) -> None:
         if self._silence is not None:
             cause, since = self._silence
-            self._ledger.silent(self._origin, cause, since, self._now_ns())
+            self._ledger.silent(self._origin, cause, since, ended_at)
             self._silence = None
+            self._begun = max(self._begun, ended_at)
+
+
+def _later(received_ns: int, event_time: int) -> int:
+    """The end of a span at the first data after it, on whichever clock is ahead."""
+    return max(received_ns, min(event_time, received_ns + _CLOCKS_DIFFER))

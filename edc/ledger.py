@@ -1,16 +1,27 @@
 """The gap ledger: what is missing, or may be, and why.
 
-Causes: `disconnected`, `refused`, `stale`, `half_open`, `timeout`, `rate_limited`, `server_error`
-and `crashed` span the time from the last data of a feed to its next; `queue_full` and `undecodable`
-count rows. They become rows of the `gap` table by the way of every other event.
+Spans, from the last data of a feed to its next: `disconnected`, `refused`, `stale`, `half_open`,
+`timeout`, `rate_limited`, `server_error`, `crashed` and `failed` (the feed), `stopped` and `killed`
+(edc itself). Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out),
+`notice` (the vendor says so) and `damaged` (a file that was set aside). They become rows of the
+`gap` table by the way of every other event.
+
+A span covers both clocks, ours and the vendor's: an event that is not in the lake has its
+`event_time` between `started_at` and `ended_at` of a row.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edc.events import Gap, Origin
+from edc.events import Event, Gap, Origin
+from edc.files import Damage
 from edc.queues import Queue
+
+_END_OF_TIME = 1 << 63  # of a column of nanoseconds
+
+OWN = ("stopped", "killed")
+"""The causes that lie with edc itself."""
 
 
 @dataclass(slots=True)
@@ -23,40 +34,79 @@ class _Loss:
 class Ledger:
     """Collects losses and puts them on the gap queue.
 
-    Single losses (a dropped event, an unreadable frame) are summed by feed and cause until
+    Single losses (a dropped event, an unreadable frame) are summed by feed, cause and symbol until
     `settle`, so that a flood of them is one row and not a flood.
     """
 
     def __init__(self, queue: Queue, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._queue = queue
         self._now_ns = now_ns
-        self._losses: dict[tuple[Origin, str], _Loss] = {}
+        self._losses: dict[tuple[Origin, str, str | None], _Loss] = {}
+        self._settled: dict[tuple[Origin, str, str | None], _Loss] = {}
 
-    def lost(self, origin: Origin, cause: str, at_ns: int, rows: int | None = 1) -> None:
-        """One loss at a time; `rows` is None where a frame's events cannot be counted."""
-        loss = self._losses.get((origin, cause))
+    def lost(
+        self,
+        origin: Origin,
+        cause: str,
+        started_at: int,
+        ended_at: int,
+        rows: int | None = 1,
+        symbol: str | None = None,
+    ) -> None:
+        """Rows lost within a span; `rows` is None where they cannot be counted."""
+        loss = self._losses.get((origin, cause, symbol))
         if loss is None:
-            self._losses[origin, cause] = _Loss(at_ns, at_ns, rows)
+            self._losses[origin, cause, symbol] = _Loss(started_at, ended_at, rows)
             return
-        loss.started_at, loss.ended_at = min(loss.started_at, at_ns), max(loss.ended_at, at_ns)
+        loss.started_at = min(loss.started_at, started_at)
+        loss.ended_at = max(loss.ended_at, ended_at)
         loss.rows = None if loss.rows is None or rows is None else loss.rows + rows
 
     def silent(self, origin: Origin, cause: str, started_at: int, ended_at: int) -> None:
         """A span in which a feed delivered nothing that can be trusted to be all."""
-        self._add(origin, cause, _Loss(started_at, ended_at, None))
+        self._add(origin, cause, None, _Loss(started_at, ended_at, None))
+
+    def refused(self, event: Event, cause: str) -> None:
+        """An event that was received but goes nowhere."""
+        if event.origin is None:
+            return
+        told = event.event_time if 0 < event.event_time < _END_OF_TIME else event.created_at
+        ends = (told, event.created_at)
+        self.lost(event.origin, cause, min(ends), max(ends))
+
+    def damaged(self, damage: Damage) -> None:
+        """A file of the lake or the spool cannot be read; whose rows it held is not known."""
+        self._queue.put(
+            Gap(
+                feed=None,
+                vendor=None,
+                source=None,
+                started_at=damage.started_at,
+                ended_at=damage.ended_at,
+                cause="damaged",
+                rows_lost=damage.rows,
+                created_at=self._now_ns(),
+            )
+        )
 
     def settle(self) -> None:
         """Turn the losses so far into rows."""
         losses, self._losses = self._losses, {}
-        for (origin, cause), loss in losses.items():
-            self._add(origin, cause, loss)
+        for key, loss in losses.items():
+            before = self._settled.get(key)
+            if before and (before.started_at, before.rows) == (loss.started_at, loss.rows):
+                # equal rows would be one row in the lake, and count once
+                loss.ended_at = max(loss.ended_at, before.ended_at + 1)
+            self._add(*key, loss)
+        self._settled = losses or self._settled
 
-    def _add(self, origin: Origin, cause: str, loss: _Loss) -> None:
+    def _add(self, origin: Origin, cause: str, symbol: str | None, loss: _Loss) -> None:
         self._queue.put(
             Gap(
                 feed=origin.feed,
                 vendor=origin.vendor,
                 source=origin.source,
+                symbol=symbol,
                 started_at=loss.started_at,
                 ended_at=max(loss.started_at, loss.ended_at),
                 cause=cause,

@@ -24,6 +24,7 @@ from edc.logs import redact
 
 _SYMBOL_MARKS = frozenset("./_-* ")
 _LONGEST_SYMBOL = 64
+_LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +146,17 @@ def _symbols(place: str, given: object, channel: Channel) -> dict[str, tuple[str
 def _check_symbol(place: str, symbol: object) -> None:
     fine = (
         isinstance(symbol, str)
-        and any(c.isalnum() or c == "*" for c in symbol)
+        and all(c.isalnum() or c == "*" for c in (symbol.strip()[:1], symbol.strip()[-1:]))
         and len(symbol.strip()) <= _LONGEST_SYMBOL
         and all((c.isascii() and c.isalnum()) or c in _SYMBOL_MARKS for c in symbol)
         and ("*" not in symbol or symbol == "*")
     )
     if not fine:
+        shown = repr(symbol)
+        if len(shown) > _LONGEST_SHOWN:
+            shown = f"{shown[:_LONGEST_SHOWN]}…"
         raise ConfigError(
-            place, f"{symbol!r} is no symbol", 'write one like "aapl", "BRK.B", "EUR/USD" or "*"'
+            place, f"{shown} is no symbol", 'write one like "aapl", "BRK.B", "EUR/USD" or "*"'
         )
 
 

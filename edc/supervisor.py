@@ -13,19 +13,22 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from edc import markets
+from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
 from edc.errors import Fatal, Unwritten
-from edc.events import EVENT_TYPES, Event, Row
+from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Times
+from edc.housekeeping import Housekeeper, order
 from edc.ingest import Ingest
 from edc.lake import Lake
 from edc.ledger import Ledger
-from edc.metrics import DaemonCollector, FeedStats, LaneStats
+from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
 from edc.plan import Feed
 from edc.queues import Queue
 from edc.retry import pause
@@ -34,6 +37,7 @@ from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import feed_status, flush_status, table_status
+from edc.watermarks import Watermarks
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +79,24 @@ class Supervisor:
         self._times = times or Times()
         storage = settings.storage
         self.spool = Spool(storage.path, storage.instance)
-        self._lake = Lake(
-            storage.path, storage.timezone, storage.partition, storage.instance, now_ns
-        )
+        self._now_ns = now_ns
         self.queues = {
             kind: Queue(kind, settings.queue.capacity, settings.queue.policy(kind))
             for kind in EVENT_TYPES
         }
+        self._books = Bookkeeper(
+            Ledger(self.queues["gap"], now_ns), Watermarks(storage.path, self.spool.folder)
+        )
+        self._lake = Lake(
+            storage.path,
+            storage.timezone,
+            storage.partition,
+            storage.instance,
+            now_ns,
+            reserve=storage.reserve,
+            check=self.spool.check,
+            on_damaged=self._books.damaged_in_thread,
+        )
         sink = ParquetSink(self._lake)
         self.lanes = {
             kind: Deliver(
@@ -92,15 +107,18 @@ class Supervisor:
                 interval=settings.spool.interval,
                 max_rows=settings.batch.max_rows,
                 max_age=settings.batch.max_age,
-                on_refused=self._refused,
+                on_refused=self._books.refused,
+                on_damaged=self._books.damaged,
+                reach=self._books.reach,
             )
             for kind, queue in self.queues.items()
         }
-        self._ledger = Ledger(self.queues["gap"], now_ns)
         letters = DeadLetters(storage.path)
         self.feeds = [
             FeedRunner(feed, self._ingest(feed, letters), self._times, once=once) for feed in feeds
         ]
+        self._books.oversee(self.feeds, self.lanes)
+        self._housekeeper = Housekeeper(order(settings), settings.compact.every)
         self._stopping = asyncio.Event()
         self._collector = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
@@ -110,7 +128,15 @@ class Supervisor:
 
     def _ingest(self, feed: Feed, letters: DeadLetters) -> Ingest:
         stats = FeedStats(feed.name, feed.vendor, feed.source)
-        return Ingest(feed.adapter, stats, self.queues, letters, self._ledger)
+        return Ingest(
+            feed.adapter,
+            stats,
+            self.queues,
+            letters,
+            self._books.ledger,
+            self._now_ns,
+            sequenced=feed.channel.sequenced,
+        )
 
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
@@ -121,9 +147,12 @@ class Supervisor:
             self.spool.close()
             raise
 
-    def _refused(self, row: Row) -> None:
-        if isinstance(row, Event) and row.origin is not None:
-            self._ledger.lost(row.origin, "undecodable", row.created_at)
+    def recover(self) -> None:
+        """Take over the chunks that an earlier run left."""
+        self._books.attach()
+        for kind, lane in self.lanes.items():
+            if rows := lane.recover():
+                log.info("recovering %d %s rows from the spool", rows, kind)
 
     def stop(self) -> None:
         """Begin the orderly end: close sockets, drain, flush."""
@@ -133,21 +162,24 @@ class Supervisor:
         """Record until stopped. Raises ConfigError, InstanceHeld, DiskFailed or Unwritten."""
         self.open()
         try:
-            for kind, lane in self.lanes.items():
-                if rows := lane.recover():
-                    log.info("recovering %d %s rows from the spool", rows, kind)
+            self.recover()
+            self._books.begin()
             lanes_stop = asyncio.Event()
             try:
                 async with asyncio.TaskGroup() as tasks:
                     for kind, lane in self.lanes.items():
                         tasks.create_task(lane.spool(lanes_stop), name=f"spool {kind}")
                         tasks.create_task(lane.batch(lanes_stop), name=f"batch {kind}")
+                    books = self._books.keep(lanes_stop, self._times.ledger)
+                    tasks.create_task(books, name="books")
+                    tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
                     async with self._servers():
                         await self._run_feeds()
                         lanes_stop.set()
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from None
             await self._last_flush()
+            await self._books.close()
         finally:
             self.spool.close()
         return self._outcome()
@@ -180,7 +212,6 @@ class Supervisor:
             await asyncio.gather(*tasks, helper, stop, return_exceptions=True)
             for runner in self.feeds:
                 runner.ingest.finish()
-            self._ledger.settle()
 
     async def _until_ended(self, feeds: list[asyncio.Task[None]], stop: asyncio.Task[None]) -> None:
         """Return when `stop` has, or all feeds have."""
@@ -189,25 +220,29 @@ class Supervisor:
             _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
 
     async def _tick(self) -> None:
-        """Once in a while: rates for people, losses for the ledger."""
+        """Once in a while: rates, for people."""
         while True:
             await asyncio.sleep(self._times.ledger)
-            self._ledger.settle()
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""
-        written: dict[str, Written] = {}
-        problem: OSError | None = None
-        for kind, lane in self.lanes.items():
-            try:
-                written[kind] = await lane.flush()
-            except OSError as error:
-                problem = error
-        if problem is not None:
-            raise problem
-        return written
+        # the ledger comes last: rows that fit no column and damaged chunks add to it
+        kinds = [kind for kind in self.lanes if kind != "gap"]
+        results = await asyncio.gather(
+            *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
+        )
+        self._books.ledger.settle()
+        results += await asyncio.gather(self.lanes["gap"].flush(), return_exceptions=True)
+        problems = [each for each in results if isinstance(each, BaseException)]
+        if problems:
+            raise next((each for each in problems if not isinstance(each, OSError)), problems[0])
+        return {
+            kind: each
+            for kind, each in zip([*kinds, "gap"], results, strict=True)
+            if isinstance(each, Written)
+        }
 
     async def _last_flush(self) -> None:
         try:
@@ -217,7 +252,6 @@ class Supervisor:
             raise Unwritten(error, lost) from error
 
     async def _flushed(self) -> Mapping[str, object]:
-        self._ledger.settle()
         return flush_status(await self.flush())
 
     async def _status(self) -> Mapping[str, object]:
@@ -236,6 +270,10 @@ class Supervisor:
                 kind: table_status(self.queues[kind], lane.stats)
                 for kind, lane in self.lanes.items()
             },
+            "compaction": {
+                "last": self._housekeeper.last_ns or None,
+                "problem": self._housekeeper.problem,
+            },
         }
 
     def _readiness(self) -> dict[str, bool]:
@@ -248,6 +286,9 @@ class Supervisor:
         }
         for kind, queue in self.queues.items():
             checks[f"queue {kind}"] = len(queue) < queue.capacity
+        for kind, lane in self.lanes.items():
+            for stage in get_args(Stage):
+                checks[f"{stage} {kind}"] = stage not in lane.stats.problems
         return checks
 
     def _outcome(self) -> Outcome:
@@ -286,8 +327,7 @@ def recover(settings: Settings) -> dict[str, Written]:
         supervisor = Supervisor(settings, [])
         supervisor.open()
         try:
-            for lane in supervisor.lanes.values():
-                lane.recover()
+            supervisor.recover()
             return await supervisor.flush()
         finally:
             supervisor.spool.close()

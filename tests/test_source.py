@@ -31,50 +31,94 @@ SEES = {
     "edc.transport": NOBODY,
     "edc.adapters": ("events", "times", "transport"),
     "edc.sinks": NOBODY,
+    "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
-    "edc.transport.websocket": ("adapters", "errors", "retry", "transport"),
+    "edc.transport.websocket": ("adapters", "errors", "staleness", "transport"),
     "edc.sinks.parquet": ("errors", "events", "lake", "sinks"),
     # The two loops and what they are made of.
     "edc.queues": ("events",),
-    "edc.ledger": ("events", "queues"),
+    "edc.ledger": ("events", "files", "queues"),
+    "edc.sequences": ("events",),
+    "edc.watermarks": ("files", "times"),
+    "edc.bookkeeping": (
+        *("deliver", "errors", "events", "feeds", "files", "ledger", "retry", "watermarks"),
+    ),
     "edc.metrics": ("queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.ingest": (
         *("adapters", "deadletters", "errors", "events", "ledger", "metrics", "queues"),
-        "transport",
+        *("sequences", "times", "transport", "watermarks"),
     ),
     "edc.spool": ("errors", "events", "files"),
-    "edc.deliver": ("errors", "events", "metrics", "queues", "retry", "sinks", "spool"),
+    "edc.deliver": ("errors", "events", "files", "metrics", "queues", "retry", "sinks", "spool"),
     # The lake at rest.
-    "edc.lake": ("errors", "events", "files", "times"),
-    "edc.compaction": ("errors", "events", "files", "lake", "times"),
-    "edc.audit": ("errors", "events", "spool", "times"),
+    "edc.partitions": ("files", "times"),
+    "edc.lake": ("errors", "events", "files", "partitions", "times"),
+    "edc.offstage": ("files",),
+    "edc.swap": ("errors", "files"),
+    "edc.merging": ("errors", "events", "files", "footers", "times"),
+    "edc.quarantine": ("events", "files", "footers", "lake", "partitions", "swap"),
+    "edc.compaction": (
+        *("errors", "events", "files", "footers", "lake", "merging", "offstage", "partitions"),
+        *("quarantine", "swap"),
+    ),
+    "edc.retention": ("offstage", "times"),
+    "edc.inspection": ("errors", "events", "footers", "spool"),
+    "edc.footers": ("events",),
+    "edc.duplicates": ("events",),
+    "edc.tally": ("events", "times"),
+    "edc.soundness": ("compaction", "duplicates", "events", "footers", "lake", "tally"),
+    "edc.coverage": ("markets", "times"),
+    "edc.record": ("coverage", "events", "footers", "tally", "watermarks"),
+    "edc.leftovers": ("compaction", "control", "errors", "events", "spool"),
+    "edc.audit": (
+        *("compaction", "coverage", "errors", "events", "lake", "leftovers", "record"),
+        *("soundness", "tally", "times"),
+    ),
     # The daemon.
     "edc.explain": ("errors",),
-    "edc.config": ("adapters", "errors", "explain", "logs", "queues"),
+    "edc.config": ("adapters", "errors", "events", "explain", "logs", "queues", "times"),
     "edc.plan": ("adapters", "config", "errors", "events", "explain", "logs"),
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics"),
     "edc.status": ("metrics", "queues", "sinks", "times"),
     "edc.feeds": (
         *("adapters", "errors", "ingest", "logs", "markets", "metrics", "plan", "retry"),
-        *("transport", "transport.poll", "transport.websocket"),
+        *("staleness", "transport", "transport.poll", "transport.websocket"),
+    ),
+    "edc.housekeeping": (
+        *("compaction", "config", "errors", "logs", "offstage", "retention", "retry"),
     ),
     "edc.supervisor": (
-        *("adapters", "config", "control", "deadletters", "deliver", "errors", "events", "feeds"),
+        *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
+        *("events", "feeds", "housekeeping", "watermarks"),
         *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times"),
     ),
     # The rim.
     "edc.simulator": NOBODY,
-    "edc.simulator.tiingo": NOBODY,
+    "edc.simulator.tape": NOBODY,
+    "edc.simulator.market": ("simulator.tape",),
+    "edc.simulator.polled": ("simulator.tape",),
+    "edc.simulator.tiingo": ("simulator.market", "simulator.polled", "simulator.tape"),
     "edc.simulator.__main__": ("simulator.tiingo",),
     "edc.demo": ("config", "simulator.tiingo"),
-    "edc.live": ("audit", "times"),
+    "edc.live": ("audit", "coverage", "inspection", "logs", "times"),
     "edc.cli": (
-        *("adapters", "audit", "compaction", "config", "control", "demo", "errors", "files"),
-        *("live", "logs", "plan", "status", "supervisor", "times"),
+        *(
+            "adapters",
+            "audit",
+            "compaction",
+            "config",
+            "control",
+            "demo",
+            "errors",
+            "lake",
+            "files",
+        ),
+        *("housekeeping", "inspection", "live", "logs", "offstage", "plan", "retention", "status"),
+        *("supervisor", "times"),
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
@@ -84,6 +128,7 @@ VENDOR_SEES = ("adapters", "errors", "events", "times", "transport")
 HOMES = {
     "aiohttp": ("edc.server", "edc.simulator"),
     "dotenv": ("edc.explain",),
+    "holidays": ("edc.markets",),
     "httpx": ("edc.transport",),
     "prometheus_client": ("edc.metrics", "edc.server"),
     "pydantic": ("edc.adapters", "edc.config", "edc.explain", "edc.plan"),
@@ -94,7 +139,7 @@ HOMES = {
 }
 """Libraries that live in one place each, so that they can be exchanged there."""
 
-MAY_SPEAK = ("edc.cli", "edc.simulator.__main__")
+MAY_SPEAK = ("edc.cli", "edc.housekeeping", "edc.simulator.__main__")
 SPEECH = re.compile(
     r"print|input|exit|quit|breakpoint|pprint\.\w+|SystemExit|sys\.exit|os\._exit|typer\.Exit|"
     r"typer\.echo|typer\.secho|sys\.(__)?(stdout|stderr)(__)?\..*"

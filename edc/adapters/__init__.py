@@ -3,8 +3,9 @@
 A file offers `VENDOR`, which says what can be connected and builds an adapter for one feed. The
 adapter says where to connect and what to ask for, and turns frames into events. `decode` is pure:
 no I/O, no clock, no log. It returns the events of a frame (none for heartbeats and
-acknowledgements) and raises Skippable for a message that it cannot use, Fatal where the vendor
-refuses what only the operator can mend, Retriable where the vendor asks for another try.
+acknowledgements) and raises Skippable for a message that it cannot use or by which the vendor says
+that it has dropped something, Fatal where the vendor refuses what only the operator can mend,
+Retriable where the vendor asks for another try.
 
 Sockets, reconnects, queues, files and counters belong to others. Packages outside edc add vendors
 through the entry-point group `edc.adapters`; one is imported only when the config names it.
@@ -69,16 +70,24 @@ class FeedOptions(Strict):
     stale_after: Duration | None = Field(
         None, gt=0, description="reconnect after this long without data in an open market"
     )
+    first_data_within: Duration | None = Field(
+        None, gt=0, description="the same from subscribing, or the open, to the first data"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One thing a vendor offers: how it is fetched and what comes of it."""
+    """One thing a vendor offers: how it is fetched and what comes of it.
+
+    `sequenced` says within what `sequence` counts up by one with each event, so that a jump means
+    a loss: within a `symbol`, or within the whole `feed`; None where it promises no such thing.
+    """
 
     kind: Literal["websocket", "poll"]
     asset_types: tuple[str, ...]
     event_types: tuple[str, ...]
     text: str
+    sequenced: Literal["symbol", "feed"] | None = None
 
 
 class Adapter(Protocol):
@@ -89,12 +98,26 @@ class Adapter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a feed may be silent, in an open market, before it is connected anew. Seconds.
+
+    What the feed's options say holds exactly. Where they say nothing it is learned: never under
+    the floor of `edc.staleness`, and over `longest` only where connecting anew has not helped.
+    """
+
+    stale_after: float | None = None
+    first_data_within: float | None = None
+    longest: float = 150.0
+    first: float = 60.0
+    """For the first data after subscribing."""
+
+
 class WebsocketAdapter(Adapter, Protocol):
     """A feed that is pushed."""
 
     url: str
-    stale_after: float
-    """Seconds without data, in an open market, after which the connection is made anew."""
+    silence: Silence
 
     def subscribe(self) -> Sequence[str]:
         """The messages to send on a new connection, in order."""

@@ -4,34 +4,39 @@ from edc.adapters import FeedPlan
 from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
 from edc.times import parse_iso
 
+_MOST_KNOWN = 100_000
+
 
 class Rows:
     """Makes the events of one feed; `ticker` and `date` are as the vendor sent them.
 
-    Raises ValueError for a date that is none.
+    `tickers` are the configured symbols in Tiingo's spelling, which is ours. Raises ValueError for
+    a ticker or date that is none.
     """
 
     def __init__(self, plan: FeedPlan) -> None:
         listed = plan.options.symbols
-        self._known = {
+        self.tickers = [symbol for symbols in listed.values() for symbol in symbols]
+        self._listed = {
             symbol: (symbol, asset_type)
             for asset_type, symbols in listed.items()
             for symbol in symbols
+            if symbol != "*"
         }
+        self._known = dict(self._listed)
         wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
         self._other = (wild or list(listed))[0]
-
-    @property
-    def tickers(self) -> list[str]:
-        """The configured symbols in Tiingo's spelling, which is ours."""
-        return list(self._known)
 
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
         known = self._known.get(ticker)
         if known is None:
             symbol = spell(ticker, self._other)
-            known = self._known.get(symbol, (symbol, self._other))
+            if not any(map(str.isalnum, symbol)):
+                raise ValueError(f"{ticker!r} is no ticker")
+            known = self._listed.get(symbol, (symbol, self._other))
+            if len(self._known) >= _MOST_KNOWN:  # a vendor gone mad does not fill the memory
+                self._known = dict(self._listed)
             self._known[ticker] = known
         return known
 

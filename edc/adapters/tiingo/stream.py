@@ -22,7 +22,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from edc.adapters import FeedPlan
+from edc.adapters import FeedPlan, Silence
 from edc.adapters.tiingo.options import LEVELS, TiingoFeedOptions, refusal
 from edc.adapters.tiingo.rows import Rows
 from edc.errors import Fatal, Retriable, Skippable
@@ -170,13 +170,13 @@ _READ_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, ValueError)
 class TiingoStream:
     """One websocket channel of Tiingo."""
 
-    stale_after: float
-
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, TiingoFeedOptions)
         channel = plan.options.channel
         self.url = f"{plan.vendor_options.url}/{_PATHS[channel]}"
-        self.stale_after = plan.options.stale_after or _SILENCE
+        self.silence = Silence(
+            plan.options.stale_after, plan.options.first_data_within, longest=_SILENCE
+        )
         level = plan.options.threshold_level
         self._level = LEVELS[channel][0] if level is None else level
         self._rows = Rows(plan)
