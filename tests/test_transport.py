@@ -13,7 +13,9 @@ from websockets import exceptions
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
+from edc.adapters import Silence
 from edc.errors import Fatal, Retriable
+from edc.staleness import Watchdog
 from edc.transport import Frame, Request
 from edc.transport import poll as poll_module
 from edc.transport import websocket as websocket_module
@@ -51,10 +53,9 @@ class Collector:
 class Pushed:
     """A websocket adapter with nothing to say."""
 
-    stale_after = 60.0
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, silence: Silence) -> None:
         self.url = url
+        self.silence = silence
 
     def subscribe(self) -> list[str]:
         return ["hello"]
@@ -95,8 +96,10 @@ async def server(
         await runner.cleanup()
 
 
-def pushed(url: str) -> WebsocketTransport:
-    return WebsocketTransport(Pushed(url), lambda: True, FAST, lambda: 7)  # type: ignore[arg-type]
+def pushed(url: str, silence: Silence | None = None) -> WebsocketTransport:
+    adapter = Pushed(url, silence or Silence())
+    watchdog = Watchdog(adapter.silence)
+    return WebsocketTransport(adapter, lambda: True, watchdog, FAST, lambda: 7)  # type: ignore[arg-type]
 
 
 def polled(*urls: str, once: bool = True) -> PollTransport:
@@ -166,6 +169,40 @@ async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is
             await pushed(f"ws://{address}").run(receiver, asyncio.Event())
 
     assert receiver.frames == []
+
+
+async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor() -> None:
+    """No room for three times as long as a silence may last; the alarm comes after that."""
+
+    class Full(Collector):
+        def __init__(self) -> None:
+            super().__init__(narrow=True)
+            self.emptied = asyncio.Event()
+
+        async def room(self) -> None:
+            await super().room()
+            await self.emptied.wait()
+
+    async def once(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("data")
+        async for _ in socket:
+            pass
+        return socket
+
+    receiver, stopping = Full(), asyncio.Event()
+    async with server(once) as address:
+        transport = pushed(f"ws://{address}", Silence(stale_after=0.3))
+        run = asyncio.create_task(transport.run(receiver, stopping))
+        await until(lambda: receiver.waits)
+        _, pending = await asyncio.wait({run}, timeout=0.9)
+        assert pending == {run}
+        receiver.emptied.set()
+        with pytest.raises(Retriable, match=r"no data for 0\.3 s") as caught:
+            await run
+
+    assert caught.value.reason == "stale"
 
 
 async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time() -> None:

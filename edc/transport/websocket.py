@@ -21,6 +21,7 @@ from websockets.exceptions import (
 
 from edc.adapters import WebsocketAdapter
 from edc.errors import EdcError, Fatal, Retriable
+from edc.staleness import Watchdog
 from edc.transport import Frame, Receiver
 
 
@@ -49,11 +50,13 @@ class WebsocketTransport:
         self,
         adapter: WebsocketAdapter,
         market_open: Callable[[], bool],
+        watchdog: Watchdog,
         timing: Timing | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._adapter = adapter
         self._market_open = market_open
+        self._watchdog = watchdog
         self._timing = timing or Timing()
         self._now_ns = now_ns
         self._frames = 0
@@ -109,22 +112,19 @@ class WebsocketTransport:
 
     async def _watch(self, socket: ClientConnection, receiver: Receiver) -> None:
         """Raise Retriable when the peer is dead, or mute while its market is open."""
-        timing, stale_after = self._timing, self._adapter.stale_after
-        heard = had_data = time.monotonic()
-        frames, data_frames = self._frames, receiver.data_frames()
+        timing, watchdog, frames = self._timing, self._watchdog, self._frames
+        heard = time.monotonic()
+        watchdog.connected(heard, receiver.data_frames())
         while True:
             await asyncio.sleep(timing.tick)
-            now = time.monotonic()
-            if frames != self._frames or self._waiting_for_room:
+            now, waiting = time.monotonic(), self._waiting_for_room
+            if frames != self._frames or waiting:
                 heard, frames = now, self._frames
-            if (
-                data_frames != receiver.data_frames()
-                or self._waiting_for_room
-                or not self._market_open()
-            ):
-                had_data, data_frames = now, receiver.data_frames()
-            if now - had_data >= stale_after:
-                raise Retriable("stale", f"no data for {stale_after:g} s in an open market")
+            alarm = watchdog.look(
+                now, receiver.data_frames(), is_open=self._market_open(), waiting=waiting
+            )
+            if alarm is not None:
+                raise Retriable("stale", alarm)
             if now - heard >= timing.ping_after:
                 await self._ping(socket)
                 heard = time.monotonic()
