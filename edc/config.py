@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,9 +24,11 @@ from pydantic_settings import (
 
 from edc.adapters import Duration, Strict
 from edc.errors import ConfigError
+from edc.events import EVENT_TYPES
 from edc.explain import DELIMITER, PREFIX, environment, explained, nearest
 from edc.logs import redact
 from edc.queues import WhenFull
+from edc.times import parse_duration
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Of instances, vendors and feeds."""
@@ -54,6 +56,30 @@ def _named_folder(value: object) -> object:
 Folder = Annotated[Path, BeforeValidator(_named_folder), AfterValidator(Path.expanduser)]
 
 
+def _days_by_event_type(value: object) -> object:
+    """One number of days is short for the same for each table, and "for ever" for none."""
+    value = table_in_text(value)
+    if value == "for ever":
+        return {}
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)  # it came in an environment variable
+    if isinstance(value, int) and not isinstance(value, bool):
+        return dict.fromkeys(EVENT_TYPES, value)
+    if not isinstance(value, dict):
+        raise ValueError(  # noqa: TRY004 - pydantic explains no other
+            'write a number of days, "for ever", or days by event type, like { quote = 30 }'
+        )
+    return value
+
+
+KeepDays = Annotated[
+    dict[Literal["trade", "quote", "ref_px", "gap"], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_days_by_event_type),
+    NoDecode,
+]
+"""Days by event type; what is not named is kept for ever."""
+
+
 class StorageSettings(Strict):
     """`[storage]`: where the lake is and how its files are named."""
 
@@ -61,6 +87,8 @@ class StorageSettings(Strict):
     timezone: Annotated[str, AfterValidator(_known_zone)] = "America/New_York"
     partition: Literal["hour", "day"] = "hour"
     instance: str = Field("main", pattern=NAME)
+    keep_days: KeepDays = Field(default_factory=dict)
+    reserve: Annotated[ByteSize, Field(ge=0)] = ByteSize(268_435_456)
 
 
 class BatchSettings(Strict):
@@ -70,10 +98,18 @@ class BatchSettings(Strict):
     max_age: Duration = Field(60.0, gt=0)
 
 
+def _never(value: object) -> object:
+    return None if value == "never" else parse_duration(value)
+
+
 class CompactSettings(Strict):
-    """`[compact]`: what `edc compact` leaves alone."""
+    """`[compact]`: what `edc compact` leaves alone, and how often the daemon does the same.
+
+    `every` is None for never.
+    """
 
     closed_after: Duration = Field(3600.0, ge=0)
+    every: Annotated[Annotated[float, Field(ge=1)] | None, BeforeValidator(_never)] = 3600.0
 
 
 class SpoolSettings(Strict):

@@ -5,15 +5,15 @@ the epoch, UTC; in a frame they are `Datetime("ns")` in the storage time zone. U
 never 0, never NaN, never an empty string. Imports nothing of edc.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from operator import attrgetter
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import msgspec
 import polars as pl
 
 SCHEMA_VERSION = 1
-"""Written to every footer; a reader refuses a newer one."""
+"""Written to every footer; a reader refuses a newer one, and reads every older one."""
 
 ASSET_TYPES = ("stock", "etf", "fx", "crypto")
 
@@ -88,15 +88,15 @@ class RefPx(Event, kw_only=True, gc=False):
 class Gap(msgspec.Struct, kw_only=True, gc=False):
     """A row of the ledger: between `started_at` and `ended_at`, `cause` may have lost events.
 
-    `rows_lost` is None where the number cannot be known. `state` is `open` until a back-fill
-    closes it.
+    `rows_lost` is None where the number cannot be known; feed, vendor and source are None where a
+    damaged file no longer says whose rows it held. `state` is `open` until a back-fill closes it.
     """
 
     event_type: ClassVar[str] = "gap"
 
-    feed: str
-    vendor: str
-    source: str
+    feed: str | None
+    vendor: str | None
+    source: str | None
     started_at: int
     ended_at: int
     cause: str
@@ -179,6 +179,13 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     },
 }
 
+SINCE: dict[str, dict[str, int]] = {}
+"""By table, the columns that came after version 1, each with the version that brought it.
+
+Files of versions before that lack the column, and it is null in their rows; so a new column must be
+one that may be null. Any other change of a table is no new version but a new table.
+"""
+
 _ORIGIN = ("vendor", "source")
 _GIVEN_LATER = ("event_type", "ordinal")
 
@@ -227,14 +234,43 @@ def epochs(rows: Collection[Row]) -> pl.Series:
     return pl.Series("epoch", list(map(attrgetter("origin.epoch"), rows)), dtype=pl.Int64)
 
 
-def conform(frame: pl.DataFrame, event_type: str, timezone: str) -> pl.DataFrame:
-    """`frame` in the present columns and time zone, whatever zone it was written in."""
-    return frame.select(
-        pl.col(name).dt.cast_time_unit("ns").dt.convert_time_zone(timezone)
-        if isinstance(dtype, pl.Datetime)
-        else pl.col(name).cast(dtype)
-        for name, dtype in schema(event_type, timezone).items()
-    )
+def version_of(footer: Mapping[str, str]) -> int:
+    """The schema version of a Parquet file, by its footer; 1 where another tool has rewritten it.
+
+    Raises ValueError for one that is no version.
+    """
+    said = footer.get("edc.schema_version", "1")
+    if not (said.isascii() and said.isdigit() and int(said) > 0):
+        raise ValueError(f"{said!r} is no schema version")
+    return int(said)
+
+
+def columns_of(event_type: str, version: int) -> list[str]:
+    """The columns that a table had in a schema version."""
+    since = SINCE.get(event_type, {})
+    return [name for name in _COLUMNS[event_type] if since.get(name, 1) <= version]
+
+
+_Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame)
+
+
+def conform(frame: _Frame, event_type: str, timezone: str, version: int | None = None) -> _Frame:
+    """`frame` in the present columns and time zone, whatever zone it was written in.
+
+    `version` is the schema version it was written in, None the present one: columns that came later
+    are null. Raises a PolarsError where any other column is missing.
+    """
+    had = columns_of(event_type, SCHEMA_VERSION if version is None else version)
+    present = frame.collect_schema()
+    columns: list[pl.Expr] = []
+    for name, dtype in schema(event_type, timezone).items():
+        if name not in present and name not in had:
+            columns.append(pl.lit(None, dtype).alias(name))
+        elif isinstance(dtype, pl.Datetime):
+            columns.append(pl.col(name).dt.cast_time_unit("ns").dt.convert_time_zone(timezone))
+        else:
+            columns.append(pl.col(name).cast(dtype))
+    return frame.select(columns)
 
 
 def spell(symbol: str, asset_type: str) -> str:

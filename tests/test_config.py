@@ -69,7 +69,10 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "a key like no other": (
         f"[storage]\nbucket = 5\n{FINE}",
-        ("[storage]: unknown key 'bucket'; keys are instance, partition, path, timezone"),
+        (
+            "[storage]: unknown key 'bucket'; keys are instance, keep_days, partition, path,"
+            " reserve, timezone"
+        ),
     ),
     "a misspelt key of a vendor": (
         FINE.replace("api_key", "api_kye"),
