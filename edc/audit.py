@@ -1,226 +1,257 @@
-"""Questions to a lake: what is in these files, and is it sound.
+"""Questions to a whole lake: is it all there, each row once, and as it was written.
 
-`inspect` reads Parquet files and spool chunks, by file, folder or glob, and answers with plain
-numbers; a terminal table and JSON are made from the same `Report`.
+Partition by partition, every row is read (soundness.py); what was found of each source is set
+against the ledger and the hours of its market (coverage.py).
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from glob import glob
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
 
+from edc import leftovers, record
+from edc.compaction import MANIFEST
+from edc.coverage import Cause, Day, Known, Seen, Span, bounds, by_day, coverage
 from edc.errors import ConfigError
-from edc.events import EVENT_TYPES, SCHEMA_VERSION, conform, identity, schema, time_column
-from edc.spool import BadChunkError, read_chunk
+from edc.events import EVENT_TYPES, SCHEMA_VERSION
+from edc.lake import Lake
+from edc.leftovers import Leftovers
+from edc.soundness import Finding, Partition, check
+from edc.tally import Extent, merge
+from edc.times import SECOND
 
-_PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
-_FIRST_ROWS = 5
-_UNREADABLE = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    BadChunkError,
-    OSError,
-)
-
-
-class Table(msgspec.Struct):
-    """What is known of the rows of one event type."""
-
-    event_type: str
-    files: int
-    size: int
-    rows: int
-    columns: dict[str, str]
-    first: str | None
-    last: str | None
-    duplicates: int
-    nulls: dict[str, int]
-    symbols: dict[str, int]
-    sources: dict[str, int]
-    latency_ms: dict[str, float]
-    head: list[dict[str, object]]
+_EVER: Span = (-(2**63), 2**63 - 1)
 
 
 class Report(msgspec.Struct):
-    """What `edc inspect` tells. `unreadable` maps files to the reason."""
+    """What `edc audit` tells. `sound` is true where nothing was found that should not be.
 
-    tables: list[Table]
-    unreadable: dict[str, str] = {}
-    foreign: list[str] = []
-
-
-def find(paths: Iterable[str]) -> list[Path]:
-    """The Parquet files and chunks that the arguments name. Raises ConfigError for none.
-
-    A folder means every file in it but hidden ones; `.spool` itself may be named.
+    `shared_rows` are, by folder, rows that two instances recorded: gone after `edc compact`.
+    `foreign` files are no table of edc and ignored. `unplaced` gaps name no source, because the
+    files that were lost did not.
     """
-    found: list[Path] = []
-    for given in paths:
-        matches = [Path(given)]
-        if not Path(given).exists():  # Path.glob takes no absolute patterns
-            matches = [Path(match) for match in sorted(glob(given))]  # noqa: PTH207
-        if not matches:
-            raise ConfigError(given, "there is no such file", "name a file, a folder or a glob")
-        for match in matches:
-            found += _within(match) if match.is_dir() else [match]
-    if not found:
-        raise ConfigError(
-            ", ".join(map(str, paths)), "no Parquet file in there", "has anything been flushed yet?"
-        )
-    return found
+
+    path: str
+    timezone: str
+    sound: bool
+    files: int
+    rows: int
+    schema_versions: dict[int, int]
+    days: list[Day]
+    findings: list[Finding]
+    shared_rows: dict[str, int]
+    foreign: list[str]
+    unplaced: dict[str, Cause]
+    leftovers: Leftovers
 
 
-def _within(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for suffix in ("*.parquet", "*.arrow")
-        for path in folder.rglob(suffix)
-        if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
-    )
+class _Layout(msgspec.Struct):
+    schema_version: int
+    timezone: str
+    partition: str
 
 
-def inspect(files: Sequence[Path], timezone: str | None = None) -> Report:
-    """Read files and count, one folder at a time: equal rows lie in one partition.
+def open_lake(path: Path, timezone: str | None = None, partition: str | None = None) -> Lake:
+    """The lake at `path`, in the layout that it was begun with; as given where it does not say.
 
-    `timezone` is that of the answer; None keeps the one of the first file.
+    Nothing is written. Raises ConfigError where there is no lake, or one of a newer edc.
     """
-    report = Report([])
-    tallies: dict[str, _Tally] = {}
-    folders: dict[Path, list[Path]] = {}
-    for path in files:
-        folders.setdefault(path.parent, []).append(path)
-    for members in folders.values():
-        frames: dict[str, list[pl.DataFrame]] = {}
-        for path in members:
-            try:
-                frame = _read(path)
-                event_type = _type_of(frame)
-                if event_type is None:
-                    report.foreign.append(str(path))
-                    continue
-                if timezone is None:
-                    timezone = getattr(frame.schema[time_column(event_type)], "time_zone", None)
-                frame = conform(frame, event_type, timezone or "UTC")
-            except _UNREADABLE as error:
-                report.unreadable[str(path)] = str(error).splitlines()[0]
-                continue
-            frames.setdefault(event_type, []).append(frame)
-            tally = tallies.setdefault(event_type, _Tally(event_type))
-            tally.files += 1
-            tally.size += path.stat().st_size
-        for event_type, some in frames.items():
-            tallies[event_type].add(pl.concat(some))
-    report.tables = [tallies[name].table() for name in EVENT_TYPES if name in tallies]
-    return report
+    marker = path / ".lake.json"
+    try:
+        found = msgspec.json.decode(marker.read_bytes(), type=_Layout)
+        ZoneInfo(found.timezone)
+    except FileNotFoundError:
+        if timezone is None or partition is None or not path.is_dir():
+            mend = "name the folder that [storage] path names, and see that it is mounted"
+            raise ConfigError(str(path), "there is no lake", mend) from None
+        return _lake(path, timezone, partition)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(str(marker), f"cannot be read: {error}", "restore or remove it") from None
+    if found.schema_version > SCHEMA_VERSION:
+        problem = f"has schema version {found.schema_version}, this edc knows up to"
+        raise ConfigError(str(path), f"{problem} {SCHEMA_VERSION}", "upgrade edc")
+    return _lake(path, found.timezone, found.partition)
 
 
-def _read(path: Path) -> pl.DataFrame:
-    if path.suffix == ".arrow":
-        return read_chunk(path)
-    version = pl.read_parquet_metadata(path).get("edc.schema_version", "1")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
-        raise ConfigError(
-            str(path),
-            f"written in schema version {version}, this edc knows up to {SCHEMA_VERSION}",
-            "upgrade edc",
-        )
-    return pl.read_parquet(path, hive_partitioning=False)
+def _lake(path: Path, timezone: str, partition: str) -> Lake:
+    return Lake(path, timezone, partition, "", lambda: 0)  # nothing is written: no name, no clock
 
 
-def _type_of(frame: pl.DataFrame) -> str | None:
-    """The table whose columns a frame has."""
-    for event_type in EVENT_TYPES:
-        if set(schema(event_type, "UTC")) <= set(frame.columns):
-            return event_type
-    return None
+def judge(
+    lake: Lake,
+    *,
+    first: date | None = None,
+    last: date | None = None,
+    fail_under: float | None = None,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Report:
+    """Read the partitions of the days from `first` to `last`, both included, and judge them.
+
+    Less than `fail_under` percent of a day covered is a finding. `progress` is told what is at
+    work. Raises OSError where the disk does.
+    """
+    return _Audit(lake, first, last, progress).run(fail_under)
 
 
-class _Tally:
-    """Running counts over the rows of one event type."""
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder with files of one table, and the day in its name."""
 
-    def __init__(self, event_type: str) -> None:
-        self.event_type = event_type
-        self.files = 0
-        self.size = 0
-        self._rows = 0
-        self._duplicates = 0
-        self._nulls: Counter[str] = Counter()
-        self._symbols: Counter[str] = Counter()
-        self._sources: Counter[str] = Counter()
-        self._latencies: Counter[float] = Counter()
-        self._extent: pl.Series | None = None
-        self._head: pl.DataFrame | None = None
-        self._schema: dict[str, pl.DataType] = {}
+    event_type: str
+    path: Path
+    day: date | None
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Count the rows of one folder."""
-        self._schema = dict(rows.schema)
-        self._rows += rows.height
-        self._duplicates += rows.height - rows.unique(identity(self.event_type)).height
-        self._nulls.update(rows.null_count().row(0, named=True))
-        self._symbols.update(_counts(rows["symbol"]))
-        self._sources.update(_counts(rows["source"]))
-        times = rows[time_column(self.event_type)].sort()
-        ends = pl.concat([times.head(1), times.tail(1)])
-        self._extent = ends if self._extent is None else pl.concat([self._extent, ends]).sort()
-        if self.event_type != "gap":
-            self._latencies.update(_counts(_latencies_ms(rows)))
-        if self._head is None or self._head.height < _FIRST_ROWS:
-            some = rows.head(_FIRST_ROWS)
-            self._head = some if self._head is None else self._head.vstack(some).head(_FIRST_ROWS)
 
-    def table(self) -> Table:
-        """What was counted."""
-        assert self._extent is not None
-        assert self._head is not None
-        extent = self._extent.dt.to_string("iso:strict")
-        return Table(
-            event_type=self.event_type,
-            files=self.files,
-            size=self.size,
-            rows=self._rows,
-            columns={name: _name_of(dtype) for name, dtype in self._schema.items()},
-            first=extent[0] if self._rows else None,
-            last=extent[-1] if self._rows else None,
-            duplicates=self._duplicates,
-            nulls={name: count for name, count in self._nulls.items() if count},
-            symbols=dict(self._symbols.most_common()),
-            sources=dict(self._sources.most_common()),
-            latency_ms=_percentiles(self._latencies),
-            head=list(
-                self._head.with_columns(pl.col(pl.Datetime).dt.to_string("iso:strict")).iter_rows(
-                    named=True
-                )
-            ),
+@dataclass(slots=True)
+class _Totals:
+    files: int = 0
+    rows: int = 0
+    versions: dict[int, int] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    shared: dict[str, int] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)
+    extents: dict[tuple[str, str], Extent] = field(default_factory=dict)
+    seen: dict[tuple[date, str], Seen] = field(default_factory=dict)
+
+
+class _Audit:
+    """One audit. Folders that bear no day are part of every one."""
+
+    def __init__(
+        self, lake: Lake, first: date | None, last: date | None, progress: Callable[[str], None]
+    ) -> None:
+        self._lake = lake
+        self._zone = ZoneInfo(lake.timezone)
+        self._first = first
+        self._last = last
+        self._progress = progress
+        self._totals = _Totals()
+        self._folders = [each for kind in EVENT_TYPES for each in _folders(lake.path, kind)]
+
+    def run(self, fail_under: float | None) -> Report:
+        """Check each partition, then the record as a whole."""
+        chosen = [each for each in self._folders if self._is_asked(each.day)]
+        names = leftovers.instances(self._lake.path)
+        for number, each in enumerate(chosen, 1):
+            where = each.path.relative_to(self._lake.path)
+            self._progress(f"{where}  ({number:,} of {len(chosen):,})")
+            self._add(each, check(self._lake, each.event_type, each.path, names))
+        self._progress("the ledger")
+        days, gaps = self._covered()
+        totals = self._totals
+        if fail_under is not None:
+            totals.findings += _under(days, fail_under)
+        nameless = gaps.filter(pl.col("source").is_null())
+        return Report(
+            path=str(self._lake.path),
+            timezone=self._lake.timezone,
+            sound=not totals.findings,
+            files=totals.files,
+            rows=totals.rows,
+            schema_versions=totals.versions,
+            days=days,
+            findings=totals.findings,
+            shared_rows=totals.shared,
+            foreign=totals.foreign,
+            unplaced=by_day(nameless, _EVER).get(0, {}),
+            leftovers=leftovers.find(self._lake.path),
         )
 
+    def _is_asked(self, day: date | None) -> bool:
+        after = day is None or self._first is None or day >= self._first
+        return after and (day is None or self._last is None or day <= self._last)
 
-def _name_of(dtype: pl.DataType) -> str:
-    if isinstance(dtype, pl.Datetime):
-        return f"Datetime({dtype.time_unit}, {dtype.time_zone})"
-    return str(dtype)
+    def _add(self, folder: _Folder, found: Partition) -> None:
+        totals = self._totals
+        totals.files += found.files
+        totals.rows += found.rows
+        totals.findings += found.findings
+        totals.foreign += found.foreign
+        for version, files in found.versions.items():
+            totals.versions[version] = totals.versions.get(version, 0) + files
+        if found.shared:
+            totals.shared[str(folder.path)] = found.shared
+        for key, extent in found.extents.items():
+            merge(totals.extents, key, extent)
+            if folder.day is not None:
+                seen = totals.seen.setdefault((folder.day, key[0]), Seen(extent.low, extent.high))
+                seen.low, seen.high = min(seen.low, extent.low), max(seen.high, extent.high)
+                kind = folder.event_type
+                seen.rows[kind] = seen.rows.get(kind, 0) + extent.rows
+
+    def _covered(self) -> tuple[list[Day], pl.DataFrame]:
+        """The days that were asked for, and the gaps that touch them."""
+        ends = (
+            bounds([self._first], self._zone)[0] if self._first else _EVER[0],
+            bounds([self._last], self._zone)[1] if self._last else _EVER[1],
+        )
+        folders = [each.path for each in self._folders if each.event_type == "gap"]
+        gaps = record.ledger(folders, self._lake.timezone, ends)
+        known = record.reach(self._totals.extents, gaps, record.watermarks(self._lake.path))
+        if self._first is not None:
+            self._look_back(known, self._first, ends[0])
+        if self._last is not None:
+            self._look_ahead(known, self._last, ends[1])
+        days = self._days(known)
+        return coverage(known, self._totals.seen, gaps, days, self._zone), gaps
+
+    def _look_back(self, known: dict[str, Known], first: date, start: int) -> None:
+        """A source that has rows before the first day is covered, or missing, from its start."""
+        earlier = [each for each in self._tables() if each.day is not None and each.day < first]
+        earlier.sort(key=lambda each: each.path.relative_to(self._lake.path).parts[1:])
+        for source, asset_type in record.search(
+            (each.path for each in reversed(earlier)), set(known)
+        ):
+            known[source].first = start
+            known[source].asset_types.add(asset_type)
+
+    def _look_ahead(self, known: dict[str, Known], last: date, end: int) -> None:
+        """A source that has rows after the last day is covered, or missing, to its end."""
+        later = [each for each in self._tables() if each.day is not None and each.day > last]
+        later.sort(key=lambda each: each.path.relative_to(self._lake.path).parts[1:])
+        wanted = {source for source, facts in known.items() if facts.until < end}
+        for source, _ in record.search((each.path for each in later), wanted):
+            known[source].until = end
+
+    def _tables(self) -> Iterator[_Folder]:
+        """The folders that hold events, not gaps."""
+        return (each for each in self._folders if each.event_type != "gap")
+
+    def _days(self, known: dict[str, Known]) -> list[date]:
+        """The days that were asked for, as far as anything is known of them."""
+        if not known:
+            return []
+        start = min(facts.first for facts in known.values()) // SECOND
+        end = max(facts.until for facts in known.values()) // SECOND
+        first = max(datetime.fromtimestamp(start, self._zone).date(), self._first or date.min)
+        last = min(datetime.fromtimestamp(end, self._zone).date(), self._last or date.max)
+        return [first + timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def _counts(values: pl.Series) -> dict[Any, int]:
-    return dict(values.drop_nulls().value_counts(name="rows").iter_rows())
+def _folders(path: Path, event_type: str) -> Iterator[_Folder]:
+    """Every folder below a table that has files of it, or had some according to its manifest."""
+    table = path / event_type
+    found = {
+        file.parent for file in table.rglob("*.parquet") if not file.name.startswith((".", "_"))
+    }
+    found |= {manifest.parent for manifest in table.rglob(MANIFEST)}
+    for folder in sorted(found):
+        parts = folder.relative_to(table).parts
+        if any(part.startswith((".", "_")) for part in parts):
+            continue
+        try:
+            day = datetime.strptime(parts[0], "date=%Y-%m-%d").date() if parts else None  # noqa: DTZ007 - a day has no zone
+        except ValueError:
+            day = None
+        yield _Folder(event_type, folder, day)
 
 
-def _latencies_ms(rows: pl.DataFrame) -> pl.Series:
-    """Milliseconds from the vendor's time to ours, three digits; negative where clocks differ."""
-    waits = pl.col("created_at").to_physical() - pl.col("event_time").to_physical()
-    return rows.select((waits / 1e6).round_sig_figs(3)).to_series()
-
-
-def _percentiles(counts: Counter[float]) -> dict[str, float]:
-    """The nearest-rank percentiles of counted values."""
-    total, seen, found = sum(counts.values()), 0, {}
-    left = list(_PERCENTILES.items())
-    for value in sorted(counts):
-        seen += counts[value]
-        while left and seen >= left[0][1] * total:
-            found[left.pop(0)[0]] = value
-    return found
+def _under(days: list[Day], percent: float) -> Iterator[Finding]:
+    for day in days:
+        if day.covered_percent is not None and day.covered_percent < percent:
+            problem = f"{day.covered_percent:.4f} % covered, less than {percent:g} %"
+            yield Finding("coverage", f"{day.day} {day.source}", problem)

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -24,18 +25,23 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from edc import __version__, adapters, audit, control, demo, live, logs
-from edc.compaction import Compactor
+from edc import __version__, adapters, control, demo, housekeeping, inspection, live, logs
+from edc.audit import judge, open_lake
+from edc.compaction import Compacted
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError, NoDaemon
 from edc.files import write_problem
+from edc.lake import Lake
 from edc.logs import redact
+from edc.offstage import Problem
 from edc.plan import Feed, key_variable, plan_feeds
+from edc.retention import Removed
 from edc.status import flush_status
 from edc.supervisor import Outcome, Supervisor, recover
 from edc.times import parse_duration
 
 _REFRESH = 0.5
+_KINDS = {Removed: "removed", Compacted: "compacted", Problem: "problems"}
 
 app = typer.Typer(
     help="Record live market data into a Parquet lake: every event once, every gap known.",
@@ -43,8 +49,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(markup=False, emoji=False)  # what it shows comes from vendors, files and paths
+err = Console(stderr=True, markup=False, emoji=False)
 log = logging.getLogger(__name__)
 
 
@@ -276,41 +282,111 @@ def inspect(
 ) -> None:
     """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency."""
     with _errors():
-        report = audit.inspect(audit.find(paths), timezone)
+        report = inspection.inspect(inspection.find(paths), timezone)
         _show(report, as_json=as_json, table=live.report)
     if report.unreadable:
         raise typer.Exit(1)
 
 
+def _check_lake(settings: Settings) -> None:
+    """Refuse a lake that is newer than this edc, or was begun in another time zone."""
+    storage = settings.storage
+    if (storage.path / ".lake.json").exists():
+        Lake(
+            storage.path, storage.timezone, storage.partition, storage.instance, time.time_ns
+        ).claim()
+
+
 @app.command()
-def compact(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+def compact(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Merge the many files of each closed partition: sorted, and no row twice.
 
-    Safe beside a running daemon and readers, and when killed half way. Meant for cron, once an hour
-    or once a day.
+    Removes days that are older than storage.keep_days first. Safe beside a running daemon and
+    readers, and when killed half way. The daemon does the same every compact.every; this is for
+    cron where that is "never". Exits with 1 if something was not as it should be.
     """
     with _errors():
+        answer: dict[str, Any] = {"dry_run": dry_run, "busy": False}
+        answer |= {"removed": [], "compacted": [], "problems": []}
+        done = 0
         settings = load(config)
-        storage = settings.storage
-        compactor = Compactor(
-            storage.path,
-            storage.timezone,
-            now_ns=time.time_ns,
-            closed_after=settings.compact.closed_after,
-        )
-        done = []
-        for each in compactor.run():
-            done.append(each)
-            if not as_json:
-                out.print(
-                    f"{each.folder}: {each.files_before} files, {each.rows_before:,} rows"
-                    f" ─► {each.files_after} files, {each.rows_after:,} rows",
-                    highlight=False,
+        _check_lake(settings)
+        for each in housekeeping.work(housekeeping.order(settings), dry_run=dry_run):
+            done += 1
+            line = housekeeping.said(each, dry_run=dry_run)
+            if isinstance(each, housekeeping.Busy):
+                answer["busy"] = True
+            else:
+                answer[_KINDS[type(each)]].append({**asdict(each), "folder": str(each.folder)})
+            if isinstance(each, Problem):
+                err.print(
+                    f"edc: {line}", style="red", markup=False, highlight=False, soft_wrap=True
                 )
+            elif not as_json:
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
         if as_json:
-            _print_json([{**asdict(each), "folder": str(each.folder)} for each in done])
+            _print_json(answer)
         elif not done:
             out.print("nothing to compact", highlight=False)
+    if answer["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    path: Annotated[
+        Path | None, typer.Option(help="A lake's folder, instead of the configured one.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="The first day: 2026-02-13.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="The last day.")] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            min=0.0,
+            max=100.0,
+            help="A day of a source that is covered less than this is a finding too.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a lake is true: read every row, and set what is there against the gap ledger.
+
+    Exits with 1 if a row is there twice or in the wrong place, a file is damaged, or its columns
+    are not those of its table. Gaps are known losses and fail only --fail-under. Changes nothing,
+    and is safe beside a running daemon and a compaction.
+
+    From cron:  edc audit --from 2026-02-13 --to 2026-02-13 --fail-under 99.5
+    """
+    with _errors():
+        days = [_day("--from", first), _day("--to", last)]
+        if path is None:
+            storage = load(config).storage
+            lake = open_lake(storage.path, storage.timezone, storage.partition)
+        else:
+            lake = open_lake(path)
+        with err.status("auditing") if err.is_terminal else nullcontext() as shown:
+            report = judge(
+                lake,
+                first=days[0],
+                last=days[1],
+                fail_under=fail_under,
+                progress=lambda text: shown.update(f"auditing {text}") if shown else None,
+            )
+        _show(report, as_json=as_json, table=live.audited)
+    if not report.sound:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -386,6 +462,13 @@ def _seconds(duration: str | None) -> float | None:
         return parse_duration(duration)
     except ValueError as error:
         raise ConfigError("--duration", f"{duration!r} is no duration", str(error)) from None
+
+
+def _day(option: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(option, f"{text!r} is no date", "write it as 2026-02-13") from None
 
 
 def _show(answer: Any, *, as_json: bool, table: Callable[[Any], Any]) -> None:

@@ -1,9 +1,10 @@
-"""What a terminal shows: the live view of `run`, `status` and `inspect`, as rich tables.
+"""What a terminal shows: the live view of `run`, `status`, `inspect` and `audit`, in rich tables.
 
-Pure: from the dictionaries that the control socket sends, or a Report, to things to print.
+Pure: from the dictionaries that the control socket sends, or a report, to things to print.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,12 +14,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from edc.audit import Report, Table
+from edc.audit import Report as Audit
+from edc.coverage import Cause, Day
+from edc.inspection import Report, Table
+from edc.logs import printable
 from edc.times import SECOND
 
 _STYLES = {"live": "green", "failed": "bold red", "waiting": "yellow", "stopped": "dim"}
 _MOST_COUNTS = 12
+_LONGEST = 40
 _NUMBERS = ("events", "rate/s", "lag", "queued", "spooled", "written", "duplicates", "dropped")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+([+-]\d\d:\d\d|Z)")
 _SAID_ABOVE = ("asset_type", "event_type", "vendor", "source", "created_at")
 
 
@@ -41,7 +47,7 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             f"{feed['rate']:,.0f}",
             "-" if lag is None else f"{lag * 1000:,.0f} ms",
             _moment(feed["last_event"], zone),
-            Text(trouble, "yellow", overflow="ellipsis"),
+            Text(printable(trouble), "yellow", overflow="ellipsis"),
         )
     tables = _table("table", "queued", "spooled", "written", "duplicates", "dropped", "last file")
     for kind, row in answer["tables"].items():
@@ -61,8 +67,8 @@ def written(answer: Mapping[str, Any]) -> RenderableType:
     """What a flush wrote."""
     rows = _table("table", "rows", "duplicates", "files")
     for kind, each in answer.items():
-        files = "\n".join(each["files"]) or "-"
-        rows.add_row(kind, f"{each['rows']:,}", f"{each['duplicates']:,}", files)
+        files = "\n".join(map(printable, each["files"])) or "-"
+        rows.add_row(kind, f"{each['rows']:,}", f"{each['duplicates']:,}", Text(files))
     return rows
 
 
@@ -71,9 +77,71 @@ def report(found: Report) -> RenderableType:
     parts: list[RenderableType] = []
     for table in found.tables:
         parts += [*_described(table), Text()]
-    parts += [Text(f"unreadable  {path}: {why}", "red") for path, why in found.unreadable.items()]
-    parts += [Text(f"not a table of edc  {path}", "yellow") for path in found.foreign]
+    parts += [_line(f"unreadable  {path}: {why}", "red") for path, why in found.unreadable.items()]
+    parts += [_line(f"not a table of edc  {path}", "yellow") for path in found.foreign]
     return Group(*parts)
+
+
+def audited(found: Audit) -> RenderableType:
+    """What `edc audit` found: the days, what is wrong, what lies about, and the verdict."""
+    days = _table("day", "source", "rows", "from, to", "covered", "gaps")
+    for day in found.days:
+        days.add_row(*_of_day(day))
+    parts: list[RenderableType] = [days] if found.days else []
+    parts += [_line(f"{each.kind}  {each.where}: {each.problem}", "red") for each in found.findings]
+    parts += [_line(line, "yellow") for line in _beside(found)]
+    number = len(found.findings)
+    verdict = "sound" if found.sound else f"{number} finding{'s' if number > 1 else ''}"
+    read = f"{found.rows:,} rows in {found.files:,} files: {verdict}"
+    return Group(*parts, Text(read, "green" if found.sound else "bold red"))
+
+
+def _of_day(day: Day) -> Sequence[RenderableType]:
+    missing = day.covered_percent is not None and day.covered_percent < 100  # noqa: PLR2004 - %
+    longest = f"\nlongest {_span(day.longest_gap_seconds)}" if missing else ""
+    covered = f"{_percent(day.covered_percent)}\nof {_span(day.open_seconds)}"
+    return (
+        day.day,
+        Text(_shown(day.source)),
+        "\n".join(f"{kind} {count:,}" for kind, count in day.rows.items()) or "none",
+        f"{day.first[11:19]}\n{day.last[11:19]}" if day.first and day.last else "-",
+        Text(covered if day.open_seconds else "closed", "yellow" if missing else ""),
+        (_causes(day.gaps) or "none") + longest,
+    )
+
+
+def _percent(value: float | None) -> str:
+    """Two digits, rounded down: 100 is said only of what is whole."""
+    return "-" if value is None else f"{int(value * 100) / 100:.2f} %"
+
+
+def _causes(causes: Mapping[str, Cause]) -> str:
+    shown = []
+    for name, cause in causes.items():
+        lost = "" if cause.rows_lost is None else f" ({cause.rows_lost:,} rows)"
+        shown.append(f"{cause.gaps:,} {name}{lost}")
+    return "\n".join(shown)
+
+
+def _beside(found: Audit) -> Iterator[str]:
+    """What is no fault of the lake but should be known."""
+    for folder, rows in found.shared_rows.items():
+        yield f"two instances  {folder}: {rows:,} rows are in both; `edc compact` makes them one"
+    for path in found.foreign:
+        yield f"not a table of edc  {path}: ignored"
+    if found.unplaced:
+        causes = _causes(found.unplaced).replace("\n", ", ")
+        yield f"gaps of no known source: {causes}"
+    left = found.leftovers
+    for name, reason in left.quarantined.items():
+        yield f"quarantined  {name}: {reason}"
+    for feed, frames in left.dead_letters.items():
+        yield f"dead letters  {feed}: {frames:,} frames"
+    for each in left.spooled:
+        mend = "" if each.running else "; no daemon is running here: `edc flush` brings them in"
+        yield f"spool  {each.instance}: {each.rows:,} rows are not in the lake yet{mend}"
+    for folder in left.compactions:
+        yield f"compaction  {folder}: at work or interrupted; `edc compact` finishes it"
 
 
 def _described(table: Table) -> Sequence[RenderableType]:
@@ -85,7 +153,7 @@ def _described(table: Table) -> Sequence[RenderableType]:
     facts.add_row("duplicates", duplicates)
     facts.add_row("symbols", _counts(table.symbols))
     facts.add_row("sources", _counts(table.sources))
-    facts.add_row("nulls", _counts(table.nulls) or "none")
+    facts.add_row("nulls", _counts(table.nulls) if table.nulls else "none")
     if table.latency_ms:
         waits = "  ".join(f"{name} {value:,g}" for name, value in table.latency_ms.items())
         facts.add_row("latency ms", waits)
@@ -100,21 +168,33 @@ def _described(table: Table) -> Sequence[RenderableType]:
     for name in shown:
         head.add_column(name, no_wrap=True, overflow="ellipsis")
     for row in table.head:
-        head.add_row(*("" if row[name] is None else _cell(row[name]) for name in shown))
+        head.add_row(*(Text() if row[name] is None else _cell(row[name]) for name in shown))
     return Text(table.event_type, "bold"), facts, head
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
     """A value of the first rows; a time without its date, which stands above."""
     text = str(value)
-    return text[11:29] if text[10:11] == "T" else text
+    if _TIME.fullmatch(text):
+        text = text[11:29]
+    return Text(_shown(text))
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    shown = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_COUNTS]]
+def _counts(counts: Mapping[str, int]) -> Text:
+    shown = [f"{_shown(name)} {count:,}" for name, count in list(counts.items())[:_MOST_COUNTS]]
     if len(counts) > _MOST_COUNTS:
         shown.append(f"and {len(counts) - _MOST_COUNTS:,} more")
-    return "  ".join(shown)
+    return Text("  ".join(shown))
+
+
+def _shown(text: str) -> str:
+    """What a vendor sent, harmless and not too long."""
+    shown = printable(text[: _LONGEST + 1])
+    return f"{shown[:_LONGEST]}…" if len(shown) > _LONGEST else shown or '""'
+
+
+def _line(text: str, style: str) -> Text:
+    return Text(printable(text), style)
 
 
 def _table(*columns: str) -> RichTable:

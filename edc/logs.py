@@ -60,6 +60,13 @@ redact = Redactor()
 """The one redactor of the process: configuration adds to it, every output passes through it."""
 
 
+def printable(text: str) -> str:
+    """`text` as a terminal may show it: what would steer it, or turn the line, is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _PLAIN}
 
@@ -72,10 +79,10 @@ class TextFormatter(logging.Formatter):
         stamp = format_iso(int(record.created * SECOND))[:19]
         fields = "".join(f"  {name}={value}" for name, value in _fields(record).items())
         said = f"{stamp}Z {record.levelname:<7} {record.getMessage()}{fields}"
-        line = " ".join(said.splitlines())
+        line = printable(" ".join(said.splitlines()))
         if record.exc_info:
             told = "".join(traceback.format_exception(*record.exc_info)).splitlines()
-            line += "".join(f"\n    {part}" for part in told)
+            line += "".join(f"\n    {printable(part)}" for part in told)
         return redact(line)
 
 
