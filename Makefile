@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run check test soak fix clean
+.PHONY: help setup demo run check test soak torture fix clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test: $(READY) ## every test, in parallel
 
 soak: $(READY) ## ten minutes at 20,000 events a second, memory watched
 	$(BIN)/python -m tests.soak
+
+torture: $(READY) ## hundreds of kills, torn files, full disks, dead peers (TORTURE="--only kills")
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""Faults in numbers: what the daemon is put through, and what became of its events."""
