@@ -211,6 +211,7 @@ def test_a_loss_long_before_a_kill_is_no_loss_of_the_kill() -> None:
 
     assert late_losses(finding, [kill], interval=0.5, slack=0.5) == [97 * SECOND]
     assert kill_costs(finding, [kill], 1.0) == [0.5]
+    assert kill_costs(finding, [kill, 99 * SECOND + SECOND // 5 * 3], 1.0) == [0.1, 0.25]
     assert late_losses(finding, [], 0.5, 0.5, others=[(96 * SECOND, kill)]) == []
 
 

@@ -144,14 +144,16 @@ def late_losses(
 def kill_costs(finding: Finding, kills: Iterable[int], within: float) -> list[float]:
     """For each kill that lost something: the age of the oldest event that was sent, in seconds.
 
-    Older ones than `within` are another's.
+    Older ones than `within`, and than the kill before, are another's.
     """
     lost = sorted(finding.lost_though_sent)
     costs = []
-    for at in kills:
-        place = bisect_right(lost, at - int(within * SECOND))
+    before = 0
+    for at in sorted(kills):
+        place = bisect_right(lost, max(before, at - int(within * SECOND)))
         if place < len(lost) and lost[place] <= at:
             costs.append((at - lost[place]) / SECOND)
+        before = at
     return costs
 
 
