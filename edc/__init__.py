@@ -8,7 +8,8 @@
               └────── ingest ──────────────────┘ └───── deliver ────┘
 
 Read in this order: events (the nouns), adapters (the contract, then one vendor), transport, ingest,
-queues, deliver, spool, sinks, lake, supervisor, cli.
+queues, deliver, spool, sinks, lake, supervisor, cli. What becomes of files later: upkeep (merged,
+removed, set aside), audit (is it all there?).
 """
 
 from importlib.metadata import version

@@ -8,9 +8,6 @@ import polars as pl
 
 from edc.events import SCHEMA_VERSION, SINCE, conform, schema, version_of
 
-UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What reading a damaged Parquet file raises, beside an OSError."""
-
 _BATCH = 131_072
 
 
@@ -39,7 +36,7 @@ class Footer:
 
 
 def read(path: Path, event_type: str, timezone: str) -> Footer:
-    """The footer of a file in the folder of `event_type`. Raises what is UNREADABLE, or OSError."""
+    """What a file in the folder of `event_type` says. Raises what is UNREADABLE, or OSError."""
     said, columns = pl.read_parquet_metadata(path), pl.read_parquet_schema(path)
     rows = pl.scan_parquet(path, hive_partitioning=False, glob=False).select(pl.len()).collect()
     footer = Footer(

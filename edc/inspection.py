@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from edc import seal
 from edc.errors import ConfigError
 from edc.events import (
     EVENT_TYPES,
@@ -24,16 +25,12 @@ from edc.events import (
     version_of,
 )
 from edc.footers import name_of
+from edc.seal import UNREADABLE
 from edc.spool import BadChunkError, read_chunk
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 _FIRST_ROWS = 5
-_UNREADABLE = (
-    pl.exceptions.PolarsError,
-    pl.exceptions.PanicException,
-    BadChunkError,
-    OSError,
-)
+_UNREADABLE = (*UNREADABLE, BadChunkError, OSError)
 
 
 class Table(msgspec.Struct):
@@ -131,6 +128,7 @@ def _read(path: Path) -> tuple[pl.DataFrame, int]:
     """The rows of a file and the schema version they were written in, as far as it is known."""
     if path.suffix == ".arrow":
         return read_chunk(path), 1
+    seal.check(path)
     footer = pl.read_parquet_metadata(path)
     try:
         version = version_of(footer)

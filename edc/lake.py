@@ -3,7 +3,7 @@
 `<path>/<event_type>/date=2026-02-13/hour=13/consol_feeds_<event_type>_20260213_130922_668051.parquet`:
 the folder from the time of the event, the name from the time of writing, both in the storage time
 zone. The footer carries schema version, edc version, instance, chunk ids and the time range of the
-rows, under keys that begin with `edc.`.
+rows, under keys that begin with `edc.`; before it lies the seal (seal.py).
 """
 
 import contextlib
@@ -18,9 +18,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
-from edc import __version__, files, partitions
+from edc import __version__, files, partitions, seal
 from edc.errors import ConfigError
 from edc.events import SCHEMA_VERSION, conform, identity, time_column, version_of
+from edc.seal import UNREADABLE
 from edc.times import SECOND
 
 _QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
@@ -28,7 +29,6 @@ _ROW_GROUP = 122_880
 _FOLDERS_KEPT = 256
 _TRIES = 100
 _NO_TIMES = (0, -1)  # a range that holds no time: such a file is never read
-_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Lake:
                 "edc.time_range": f"{low} {high}",
             },
         )
-        data = buffer.getbuffer()
+        data = seal.sealed(buffer.getbuffer())
         self.check_room(len(data))
         files.make_folder(folder)
         self._tell_of_link(folder)
@@ -213,7 +213,7 @@ class Lake:
                     extra={"folder": str(place), "target": str(place.resolve())},
                 )
 
-    def _publish(self, event_type: str, folder: Path, data: memoryview) -> Path:
+    def _publish(self, event_type: str, folder: Path, data: bytes) -> Path:
         """Write under the name of this microsecond, or the next that is free."""
         now_ns = self._now_ns()
         while True:
@@ -261,13 +261,14 @@ class Lake:
                 return _NO_TIMES
             if self.instance not in footer.get("edc.instance", self.instance).split(","):
                 return _NO_TIMES
+            seal.check(path)
             if said := footer.get("edc.time_range"):
                 low, high = said.split()
                 return int(low), int(high)
             scan = pl.scan_parquet(path, hive_partitioning=False)
             column = pl.col(time_column(event_type)).cast(pl.Datetime("ns", "UTC")).to_physical()
             low, high = scan.select(low=column.min(), high=column.max()).collect().row(0)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
         return _NO_TIMES if low is None else (int(low), int(high))
@@ -282,7 +283,7 @@ class Lake:
             low, high = (pl.lit(end, pl.Int64).cast(zoned) for end in ends)
             held = scan.filter(pl.col(column).is_between(low, high)).collect()
             version = version_of(pl.read_parquet_metadata(path))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
         return conform(held, event_type, self.timezone, version).select(identity(event_type))
@@ -290,8 +291,9 @@ class Lake:
     def _set_aside_if_damaged(self, path: Path, error: BaseException) -> None:
         """Move a file that cannot be read at all; for an intact one the error is ours: raise it."""
         try:
+            seal.check(path)
             pl.read_parquet(path, hive_partitioning=False)
-        except _UNREADABLE:
+        except UNREADABLE:
             self._on_damaged(partitions.damage(path, self._zone, str(error)))
             aside = files.set_aside(self.path, path, str(error))
             log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})

@@ -14,8 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from edc.audit import Report as Audit
-from edc.coverage import Cause, Day
+from edc.audit.coverage import Cause, Day
+from edc.audit.verdict import Report as Audit
 from edc.inspection import Report, Table
 from edc.logs import printable
 from edc.times import SECOND

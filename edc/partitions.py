@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from edc import seal
 from edc.files import Damage
+from edc.seal import UNREADABLE, BrokenSealError
 from edc.times import SECOND
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
@@ -39,14 +41,24 @@ def span(folder: Path, zone: ZoneInfo) -> tuple[int, int]:
 
 
 def damage(path: Path, zone: ZoneInfo, reason: str) -> Damage:
-    """What is lost with a Parquet file: as its footer says, or else as its folder does."""
+    """What is lost with a Parquet file: as its footer says if it is whole, else as its folder."""
     try:
+        _trust_footer(path)
         low, high = map(int, pl.read_parquet_metadata(path)["edc.time_range"].split())
         rows = pl.scan_parquet(path, hive_partitioning=False).select(pl.len()).collect().item()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, ValueError):
+    except (*UNREADABLE, KeyError, ValueError):
         low, after = span(path.parent, zone)
         return Damage(path, reason, low, after - 1, None)
     return Damage(path, reason, low, high, int(rows))
+
+
+def _trust_footer(path: Path) -> None:
+    """Raises BrokenSealError where the footer itself is not what was written."""
+    try:
+        seal.check(path)
+    except BrokenSealError as error:
+        if not error.footer_is_whole:
+            raise
 
 
 def _ns(moment: datetime) -> int:

@@ -24,7 +24,6 @@ from edc.deliver import Deliver
 from edc.errors import Fatal, Unwritten
 from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Times
-from edc.housekeeping import Housekeeper, order
 from edc.ingest import Ingest
 from edc.lake import Lake
 from edc.ledger import Ledger
@@ -37,6 +36,7 @@ from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import feed_status, flush_status, table_status
+from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
 
 log = logging.getLogger(__name__)

@@ -21,10 +21,10 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from edc.compaction import Compacted, Compactor
 from edc.events import identity, schema
 from edc.lake import Lake
 from edc.times import SECOND
+from edc.upkeep.compaction import Compacted, Compactor
 
 _ZONE = "America/New_York"
 _DAY = 1_770_958_800 * SECOND

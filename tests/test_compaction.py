@@ -12,15 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edc import compaction, events, files, footers, merging, offstage, swap
-from edc.compaction import MANIFEST, Compacted, Compactor
+from edc import events, files, footers
 from edc.errors import DiskFailed
 from edc.events import Origin, Quote, Trade, identity, to_frame
 from edc.lake import Lake
-from edc.merging import Merger
-from edc.offstage import Problem
 from edc.sinks.parquet import ParquetSink
 from edc.times import SECOND
+from edc.upkeep import compaction, merging, offstage, swap
+from edc.upkeep.compaction import MANIFEST, Compacted, Compactor
+from edc.upkeep.merging import Merger
+from edc.upkeep.offstage import Problem
 from tests.harness import read
 
 NEW_YORK = "America/New_York"

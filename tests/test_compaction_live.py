@@ -26,7 +26,7 @@ ORIGIN = Origin("f", "v", "s", 1)
 COMPACT = """
 import sys, time
 from pathlib import Path
-from edc.compaction import Compactor
+from edc.upkeep.compaction import Compactor
 compactor = Compactor(Path(sys.argv[1]), "America/New_York", now_ns=time.time_ns, group_rows=400)
 print("ready", flush=True)
 print([each.rows_after for each in compactor.run()], flush=True)

@@ -10,14 +10,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from edc import compaction, events, lake
-from edc.compaction import Compactor
+from edc import events, lake
 from edc.errors import ConfigError
 from edc.events import columns_of, conform, schema, version_of
 from edc.inspection import find, inspect
 from edc.lake import Lake
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
+from edc.upkeep import compaction
+from edc.upkeep.compaction import Compactor
 from tests.harness import Process, read, supervisor, write_config
 
 NEW_YORK = "America/New_York"

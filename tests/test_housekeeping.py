@@ -13,15 +13,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from edc import config, offstage
-from edc.compaction import MANIFEST, Compacted
+from edc import config
 from edc.errors import ConfigError
 from edc.events import Origin, Trade, to_frame
-from edc.housekeeping import Busy, Housekeeper, Order, order, said, work
 from edc.lake import Lake
-from edc.offstage import Problem
-from edc.retention import Removed
 from edc.times import SECOND, parse_iso
+from edc.upkeep import offstage
+from edc.upkeep.compaction import MANIFEST, Compacted
+from edc.upkeep.housekeeping import Busy, Housekeeper, Order, order, said, work
+from edc.upkeep.offstage import Problem
+from edc.upkeep.retention import Removed
 from tests.harness import Process, Script, read, running, supervisor, until, write_config
 
 NEW_YORK = "America/New_York"
@@ -254,7 +255,7 @@ async def test_the_daemon_compacts_what_it_records_while_it_records(
     assert read(lake, "trade").height == 11
     (line,) = [each for each in caplog.records if "─►" in each.getMessage()]
     assert line.getMessage() == f"{folder}: 2 files, 11 rows ─► 1 files, 11 rows"
-    assert (line.name, line.levelname) == ("edc.housekeeping", "INFO")
+    assert (line.name, line.levelname) == ("edc.upkeep.housekeeping", "INFO")
 
 
 async def test_a_failure_is_a_warning_and_the_next_time_may_be_better(
@@ -386,7 +387,7 @@ async def test_never_is_never(lake: Path) -> None:
 def test_the_process_works_only_for_the_daemon_that_started_it(lake: Path, tmp_path: Path) -> None:
     """One whose parent is gone before it could ask to go with it ends at once."""
     write(lake, 0)
-    orphan = Process("1", cwd=tmp_path, module="edc.housekeeping")
+    orphan = Process("1", cwd=tmp_path, module="edc.upkeep.housekeeping")
 
     assert orphan.wait() == 1
     assert not (lake / ".compact.lock").exists()

@@ -23,8 +23,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edc import swap
-from edc.compaction import Compacted, Compactor
 from edc.deliver import Deliver
 from edc.events import Origin, Row, Trade
 from edc.files import Damage
@@ -32,6 +30,8 @@ from edc.lake import Lake
 from edc.queues import Queue, WhenFull
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
+from edc.upkeep import swap
+from edc.upkeep.compaction import Compacted, Compactor
 
 NEW_YORK = "America/New_York"
 SECOND = 1_000_000_000

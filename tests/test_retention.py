@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from edc import config, offstage
+from edc import config
 from edc.errors import ConfigError
-from edc.offstage import Problem
-from edc.retention import Removed, Retention
 from edc.times import parse_iso
+from edc.upkeep import offstage
+from edc.upkeep.offstage import Problem
+from edc.upkeep.retention import Removed, Retention
 
 NEW_YORK = "America/New_York"
 

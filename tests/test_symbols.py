@@ -14,11 +14,11 @@ from rich.console import Console
 
 from edc import config, live, logs
 from edc.adapters.tiingo.stream import TiingoStream
-from edc.compaction import Compacted, Compactor
 from edc.errors import ConfigError
 from edc.inspection import find, inspect
 from edc.plan import plan_feeds
 from edc.transport import Frame
+from edc.upkeep.compaction import Compacted, Compactor
 from tests.harness import Process, Script, read, running, supervisor, until, write_config
 
 STOCKS = """

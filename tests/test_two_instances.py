@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 
 from edc import control
-from edc.compaction import Compacted, Compactor
 from edc.errors import InstanceHeld
 from edc.events import identity
 from edc.supervisor import Supervisor
+from edc.upkeep.compaction import Compacted, Compactor
 from tests.harness import (
     Process,
     Script,

@@ -8,6 +8,7 @@ broken.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -88,6 +89,7 @@ def main() -> int:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     _say(f"seed {options.seed}")
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no daemon and no mount behind
     root = Path(tempfile.mkdtemp(prefix="edc-torture-"))
     rows = [_run(name, options.share, options.seed, root) for name in names]
     failed = any(row.failed for row in rows)

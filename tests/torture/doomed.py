@@ -36,7 +36,7 @@ POINTS = {
     "file-not-synced": Point("run", "edc.files:_write_all", "after", 25),
     "file-synced": Point("run", "edc.files:_sync", "after", 40),
     "file-named": Point("run", "edc.files:_name", "after", 25),
-    "folder-synced": Point("run", "edc.files:sync_folder", "after", 25),
+    "folder-synced": Point("run", "edc.files:publish", "after", 25),
     # from the queue to the lake
     "chunk-due": Point("run", "edc.spool:Spool.append", "before", 10),
     "chunk-safe": Point("run", "edc.spool:Spool.append", "after", 10),
@@ -51,14 +51,14 @@ POINTS = {
     "watermarks-named": Point("run", "pathlib:Path.replace", "after", 3),
     "watermarks-safe": Point("run", "edc.watermarks:Watermarks.save", "after", 3),
     # compaction
-    "compaction-begun": Point("compact", "edc.compaction:Compactor._compact", "before", 2),
-    "compaction-merged": Point("compact", "edc.compaction:Compactor._merge", "after", 2),
-    "compaction-verified": Point("compact", "edc.swap:link_others", "before", 2),
-    "compaction-due": Point("compact", "edc.swap:exchanged", "before", 2),
-    "compaction-exchanged": Point("compact", "edc.swap:exchanged", "after", 2),
-    "compaction-others-brought": Point("compact", "edc.swap:bring_others", "after", 2),
-    "compaction-sources-go": Point("compact", "edc.offstage:discard", "before", 2),
-    "compaction-safe": Point("compact", "edc.compaction:Compactor._compact", "after", 2),
+    "compaction-begun": Point("compact", "edc.upkeep.compaction:Compactor._compact", "before", 2),
+    "compaction-merged": Point("compact", "edc.upkeep.compaction:Compactor._merge", "after", 2),
+    "compaction-verified": Point("compact", "edc.upkeep.swap:link_others", "before", 2),
+    "compaction-due": Point("compact", "edc.upkeep.swap:exchanged", "before", 2),
+    "compaction-exchanged": Point("compact", "edc.upkeep.swap:exchanged", "after", 2),
+    "compaction-others-brought": Point("compact", "edc.upkeep.swap:bring_others", "after", 2),
+    "compaction-sources-go": Point("compact", "edc.upkeep.offstage:discard", "before", 2),
+    "compaction-safe": Point("compact", "edc.upkeep.compaction:Compactor._compact", "after", 2),
 }
 """Every point by name."""
 

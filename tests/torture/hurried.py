@@ -8,9 +8,10 @@ else is altered.
 from collections.abc import Callable
 from typing import Any
 
-from edc import cli, compaction, supervisor
+from edc import cli, supervisor
 from edc.feeds import Times
 from edc.transport.websocket import Timing
+from edc.upkeep import compaction
 
 TIMES = Times(
     socket=Timing(ping_after=0.5, ping_timeout=0.5, tick=0.05, close_timeout=0.2),

@@ -22,6 +22,7 @@ _MOST = 12
 _BATCHES = 'max_rows = 1500\nmax_age = "1s"'
 _NOTES_LAG = 61.0
 """Seconds by which a gap is too wide where the watermarks were damaged: a minute, by design."""
+_SET_ASIDE = "damaged, and set aside in .quarantine"
 
 _Damage = Callable[[bytearray, random.Random], None]
 
@@ -78,11 +79,11 @@ async def _play(it: Stage, times: int, damage: _Damage) -> _Scene:
     while scene.kinds.total() < times:
         await it.kill(await it.daemon(receives=RATE // 2 + it.rng.randrange(RATE)))
         if it.rng.random() < 0.3:
-            await it.compact()
+            await it.compact(_SET_ASIDE)
         for _ in range(min(it.rng.randint(2, 4), times - scene.kinds.total())):
             _damage_one(scene, damage)
     await it.stop(await it.daemon(receives=RATE))
-    await it.compact()
+    await it.compact(_SET_ASIDE)
     await it.stop(await it.daemon())  # it brings what the compaction found into the lake
     return scene
 

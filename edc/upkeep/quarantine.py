@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from edc import files, footers, partitions
+from edc import files, footers, partitions, seal
 from edc.events import Gap, to_frame
-from edc.footers import UNREADABLE
 from edc.lake import Lake
-from edc.swap import visible
+from edc.seal import UNREADABLE
+from edc.upkeep.swap import visible
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,8 @@ def damaged(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def read_through(path: Path) -> None:
-    """Raises what is UNREADABLE where a file cannot be read to its last page."""
+    """Raises what is UNREADABLE where a file is not what was sealed, to its last page."""
+    seal.check(path)
     for _ in footers.batches(path):
         pass
 

@@ -36,14 +36,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
-from edc import files, footers, offstage, partitions, quarantine, swap
+from edc import files, footers, partitions, seal
 from edc.errors import NotVerified
 from edc.events import EVENT_TYPES, SCHEMA_VERSION, schema
-from edc.footers import UNREADABLE, Footer
+from edc.footers import Footer
 from edc.lake import Lake
-from edc.merging import Merger
-from edc.offstage import Problem
-from edc.swap import visible
+from edc.seal import UNREADABLE
+from edc.upkeep import offstage, quarantine, swap
+from edc.upkeep.merging import Merger
+from edc.upkeep.offstage import Problem
+from edc.upkeep.swap import visible
 
 _BLOCK = 1 << 20
 _ROOM = 2  # times the size of the sources: the pieces of the work, and its result
@@ -200,6 +202,7 @@ class Compactor:
         known = _results(folder)
         sources = []
         for path in visible(folder):
+            sealed = seal.check(path)
             footer = footers.read(path, event_type, self._timezone)
             if footer.foreign and footer.version is not None:
                 log.warning("a Parquet file of others is left alone", extra={"file": str(path)})
@@ -208,8 +211,11 @@ class Compactor:
             if not footer.readable or strange:
                 raise NotVerified(str(folder), f"{path.name}: {'; '.join(footer.drift)}")
             if path.name in known and known[path.name].crc32 != _fingerprint(path).crc32:
-                quarantine.read_through(path)
-                raise NotVerified(str(folder), f"{path.name} is not what its manifest says")
+                said = f"{path.name} is not what its manifest says"
+                if not sealed:
+                    quarantine.read_through(path)
+                    raise NotVerified(str(folder), said)
+                log.warning("%s, but whole: the manifest is damaged", said)
             sources.append(footer)
         return sources
 

@@ -8,10 +8,10 @@ import msgspec
 import polars as pl
 
 from edc import footers
-from edc.coverage import COUNTS, Known, Span
+from edc.audit.coverage import COUNTS, Known, Span
+from edc.audit.tally import Extent
 from edc.events import schema
-from edc.footers import UNREADABLE
-from edc.tally import Extent
+from edc.seal import UNREADABLE
 from edc.watermarks import Watermark
 
 _COLUMNS = ("feed", "source", "symbol", "cause", "started_at", "ended_at", "rows_lost", "state")

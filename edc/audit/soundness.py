@@ -14,13 +14,14 @@ from typing import Literal
 import msgspec
 import polars as pl
 
-from edc import footers
-from edc.compaction import MANIFEST, Manifest
-from edc.duplicates import Fingerprints
+from edc import footers, seal
+from edc.audit.duplicates import Fingerprints
+from edc.audit.tally import QUARTER, Extent, Tally, merge
 from edc.events import conform, time_column
-from edc.footers import UNREADABLE, Footer
+from edc.footers import Footer
 from edc.lake import Lake
-from edc.tally import QUARTER, Extent, Tally, merge
+from edc.seal import UNREADABLE
+from edc.upkeep.compaction import MANIFEST, Manifest
 
 _BLOCK = 1 << 20
 _TRIES = 20
@@ -157,6 +158,7 @@ class _Check:
     def _open(self, path: Path) -> Footer | None:
         """The footer of a file, noting what it says that should not be; None for one of others."""
         try:
+            seal.check(path)
             footer = footers.read(path, self._event_type, self._lake.timezone)
         except UNREADABLE as error:
             self._note("damaged", path, _line(error))

@@ -1,9 +1,9 @@
 """Housekeeping: retention and compaction, from the command line and by the daemon's timer.
 
-The timer runs `python -m edc.housekeeping` as a process of its own, at a low priority: the daemon's
-loop, threads and memory are not touched, and it can be ended at any moment, because what it does is
-safe from a kill. It reads one Order as a line of JSON, logs in JSON, and ends with 1 where anything
-was not as it should be. It ends with the daemon, however that ends.
+The timer runs `python -m edc.upkeep.housekeeping` as a process of its own, at a low priority: the
+daemon's loop, threads and memory are not touched, and it can be ended at any moment, because what
+it does is safe from a kill. It reads one Order as a line of JSON, logs in JSON, and ends with 1
+where anything was not as it should be. It ends with the daemon, however that ends.
 """
 
 import asyncio
@@ -21,13 +21,14 @@ from typing import Any
 
 import msgspec
 
-from edc import logs, offstage
-from edc.compaction import Compacted, Compactor
+from edc import logs
 from edc.config import Settings
 from edc.errors import EdcError
-from edc.offstage import Problem
-from edc.retention import Removed, Retention
 from edc.retry import pause
+from edc.upkeep import offstage
+from edc.upkeep.compaction import Compacted, Compactor
+from edc.upkeep.offstage import Problem
+from edc.upkeep.retention import Removed, Retention
 
 _FIRST_WITHIN = 60.0
 """Seconds after the start of the daemon, and a random part of them."""
@@ -37,7 +38,7 @@ _LONGEST_LINE = 1 << 20
 _PR_SET_PDEATHSIG = 1
 _NICER = 10
 
-log = logging.getLogger("edc.housekeeping")  # `__main__` in the process of the timer
+log = logging.getLogger("edc.upkeep.housekeeping")  # `__main__` in the process of the timer
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -167,7 +168,7 @@ class Housekeeper:
         """Run it in a process of its own, ended when the daemon stops; its exit code."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-P", "-m", "edc.housekeeping", str(os.getpid())),
+            *("-P", "-m", "edc.upkeep.housekeeping", str(os.getpid())),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

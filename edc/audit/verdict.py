@@ -13,16 +13,16 @@ from zoneinfo import ZoneInfo
 import msgspec
 import polars as pl
 
-from edc import leftovers, record
-from edc.compaction import MANIFEST
-from edc.coverage import Cause, Day, Known, Seen, Span, bounds, by_day, coverage
+from edc.audit import leftovers, record
+from edc.audit.coverage import Cause, Day, Known, Seen, Span, bounds, by_day, coverage
+from edc.audit.leftovers import Leftovers
+from edc.audit.soundness import Finding, Partition, check
+from edc.audit.tally import Extent, merge
 from edc.errors import ConfigError
 from edc.events import EVENT_TYPES, SCHEMA_VERSION
 from edc.lake import Lake
-from edc.leftovers import Leftovers
-from edc.soundness import Finding, Partition, check
-from edc.tally import Extent, merge
 from edc.times import SECOND
+from edc.upkeep.compaction import MANIFEST
 
 _EVER: Span = (-(2**63), 2**63 - 1)
 

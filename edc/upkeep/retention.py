@@ -13,9 +13,9 @@ from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from edc import offstage
-from edc.offstage import Problem
 from edc.times import SECOND
+from edc.upkeep import offstage
+from edc.upkeep.offstage import Problem
 
 _DAY = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 _HOUR = re.compile(r"hour=[0-2]\d")

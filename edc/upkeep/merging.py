@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from edc import __version__, files
+from edc import __version__, files, seal
 from edc.errors import NotVerified
 from edc.events import SCHEMA_VERSION, conform, identity, schema, time_column
 from edc.footers import Footer
@@ -213,6 +213,7 @@ class Merger:
             maintain_order=True,
             metadata=self._footer(groups),
         )
+        seal.seal_file(path)
         files.sync_file(path)
 
     def _footer(self, groups: list[_Group]) -> dict[str, str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from edc import control
-from edc.compaction import MANIFEST
 from edc.errors import EdcError, NoDaemon
 from edc.events import EVENT_TYPES
 from edc.spool import Spool
+from edc.upkeep.compaction import MANIFEST
 
 _BLOCK = 1 << 20
 _ANSWERS_WITHIN = 5.0

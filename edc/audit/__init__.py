@@ -1,0 +1,1 @@
+"""`edc audit`: is the lake whole, and what does it lack? Begin at `verdict`."""

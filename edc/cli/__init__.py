@@ -1,0 +1,49 @@
+"""The command line: the only place that prints or exits.
+
+Exit codes: 0 done; 1 failed while running; 2 the operator must edit something; 74 the disk failed
+an fsync; 75 another daemon holds the instance.
+"""
+
+import gc
+from typing import Annotated
+
+import typer
+
+from edc import __version__
+from edc.cli import daemon, lake, setup, terminal
+
+app = typer.Typer(
+    help="Record live market data into a Parquet lake: every event once, every gap known.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    *(daemon.run, daemon.flush, daemon.status),
+    *(lake.inspect, lake.compact, lake.audit),
+    *(setup.check, setup.vendors),
+):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        terminal.out.print(f"edc {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    debug: Annotated[bool, typer.Option(help="Log more, and show tracebacks.")] = False,
+    _show: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    terminal.debugging = debug
+
+
+def main() -> None:
+    """Run the command line."""
+    gc.freeze()  # what was imported lives as long as the process
+    app()

@@ -1,0 +1,230 @@
+"""`edc run`, and what asks a running daemon: `edc flush`, `edc status`."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from edc import control, demo, live, logs
+from edc.cli import terminal
+from edc.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, errors, out, show
+from edc.config import Settings, load
+from edc.errors import ConfigError, NoDaemon
+from edc.plan import Feed, plan_feeds
+from edc.status import flush_status
+from edc.supervisor import Outcome, Supervisor, recover
+from edc.times import parse_duration
+
+_REFRESH = 0.5
+log = logging.getLogger(__name__)
+
+
+class LogFormat(StrEnum):
+    """For people or for machines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def run(
+    *,
+    feeds: Annotated[
+        str | None,
+        typer.Option(help="Names of feeds, joined by commas; all of the file if left out."),
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    duration: Annotated[
+        str | None, typer.Option(help='Stop, as SIGTERM would, after this long: "30s", "6h".')
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Poll each polling feed once, flush, and exit.")
+    ] = False,
+    demo_: Annotated[
+        bool, typer.Option("--demo", help="Record an embedded simulator: no key, no network.")
+    ] = False,
+    log_format: Annotated[LogFormat, typer.Option(help="The form of log lines.")] = LogFormat.TEXT,
+) -> None:
+    """Record until stopped. SIGTERM and Ctrl-C drain and flush; a second one stops at once.
+
+    Examples:  edc run --demo   |   edc run --feeds stocks,fx,crypto   |   edc run --duration 6h
+    """
+    with errors():
+        seconds = _seconds(duration)
+        names = None if feeds is None else [name.strip() for name in feeds.split(",")]
+        settings = load(None if demo_ and not config.exists() else config)
+        place = Path("the demo") if demo_ else config
+        code = asyncio.run(_record(settings, place, names, seconds, once, demo_, log_format))
+    raise typer.Exit(code)
+
+
+async def _record(
+    settings: Settings,
+    config: Path,
+    names: list[str] | None,
+    duration: float | None,
+    once: bool,  # noqa: FBT001 - as given on the command line
+    with_demo: bool,  # noqa: FBT001 - as given on the command line
+    log_format: LogFormat,
+) -> int:
+    """Run the daemon, and the demo's vendor with it if asked to; the exit code."""
+    vendor = demo.simulator() if with_demo else None
+    if vendor is not None:
+        await vendor.start()
+        settings = demo.settings(settings, vendor)
+    try:
+        planned = plan_feeds(settings, config, names)
+        if once:
+            _refuse_websockets(config, planned)
+        supervisor = Supervisor(settings, planned, once=once, duration=duration)
+        signalled = _on_signals(supervisor.stop)
+        with _live_view(supervisor, settings, log_format) as view:
+            helper = asyncio.create_task(_refresh(view), name="live view")
+            try:
+                outcome = await supervisor.run()
+            finally:
+                helper.cancel()
+        return _ended(settings, outcome, signalled=bool(signalled))
+    finally:
+        if vendor is not None:
+            await vendor.stop()
+
+
+def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
+    """Say what was recorded; the exit code."""
+    for kind, stats in outcome.written.items():
+        if stats.rows_written or stats.duplicates:
+            log.info(
+                "%s: %d rows in %d files, %d duplicates dropped",
+                kind,
+                stats.rows_written,
+                stats.files_written,
+                stats.duplicates,
+            )
+    log.info("stopped; the lake is %s", settings.storage.path)
+    return 0 if signalled and outcome.exit_code != ConfigError.exit_code else outcome.exit_code
+
+
+def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
+    pushed = [feed.name for feed in planned if feed.channel.kind == "websocket"]
+    if pushed:
+        raise ConfigError(
+            str(config),
+            f"--once polls, but {', '.join(pushed)} {'are' if len(pushed) > 1 else 'is'} pushed",
+            "use --duration 30s for those, or name only polling feeds with --feeds",
+        )
+
+
+def _on_signals(stop: Callable[[], None]) -> list[int]:
+    """First signal: `stop`. Second: the end. The list fills with the signals that came."""
+    came: list[int] = []
+
+    def on_signal(number: int) -> None:
+        came.append(number)
+        if len(came) > 1:
+            err.show_cursor()
+            err.print("edc: stopped at once; `edc flush` recovers what is in the spool")
+            os._exit(1)
+        log.info("%s received", signal.Signals(number).name)
+        stop()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return came
+
+
+@contextmanager
+def _live_view(
+    supervisor: Supervisor, settings: Settings, log_format: LogFormat
+) -> Iterator[Live | None]:
+    """On a terminal a live table with the log above it, elsewhere only the log."""
+    level = logging.DEBUG if terminal.debugging else logging.INFO
+    if not (out.is_terminal and log_format is LogFormat.TEXT):
+        logs.configure(log_format, _write_line, level=level)
+        yield None
+        return
+    with Live(
+        get_renderable=lambda: live.status(supervisor.status(), settings.storage.timezone),
+        console=out,
+        auto_refresh=False,
+    ) as view:
+        logs.configure(log_format, _print_line, level=level)
+        try:
+            yield view
+        finally:
+            view.refresh()
+
+
+async def _refresh(view: Live | None) -> None:
+    while view is not None:
+        view.refresh()
+        await asyncio.sleep(_REFRESH)
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _print_line(line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Write everything received so far into the lake, and wait for it.
+
+    Asks the running daemon; with none running, recovers what the spool holds.
+    """
+    with errors():
+        settings = load(config)
+        try:
+            answer = control.ask(_socket(settings), "flush", timeout=600.0)
+        except NoDaemon:
+            with nullcontext() if as_json else err.status("recovering the spool"):
+                answer = flush_status(recover(settings))
+        show(answer, as_json=as_json, table=live.written)
+
+
+def status(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show feeds, rates, queues and files of the running daemon."""
+    with errors():
+        settings = load(config)
+
+        def table(answer: dict[str, Any]) -> Any:
+            return live.status(answer, settings.storage.timezone)
+
+        if not watch:
+            show(control.ask(_socket(settings), "status"), as_json=as_json, table=table)
+            return
+        with Live(console=out, auto_refresh=False) as view:
+            while True:
+                view.update(table(control.ask(_socket(settings), "status")), refresh=True)
+                time.sleep(_REFRESH)
+
+
+def _socket(settings: Settings) -> Path:
+    return settings.storage.path / ".spool" / settings.storage.instance / "control.sock"
+
+
+def _seconds(duration: str | None) -> float | None:
+    if duration is None:
+        return None
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise ConfigError("--duration", f"{duration!r} is no duration", str(error)) from None

@@ -1,0 +1,154 @@
+"""What reads or tends the files: `edc inspect`, `edc compact`, `edc audit`."""
+
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edc import inspection, live
+from edc.audit.verdict import judge, open_lake
+from edc.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    err,
+    errors,
+    out,
+    print_json,
+    show,
+)
+from edc.config import Settings, load
+from edc.errors import ConfigError
+from edc.lake import Lake
+from edc.upkeep import housekeeping
+from edc.upkeep.compaction import Compacted
+from edc.upkeep.offstage import Problem
+from edc.upkeep.retention import Removed
+
+_KINDS = {Removed: "removed", Compacted: "compacted", Problem: "problems"}
+
+
+def inspect(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders or globs.")],
+    *,
+    timezone: Annotated[
+        str | None, typer.Option(help="Show times in this zone; the files' own if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency."""
+    with errors():
+        report = inspection.inspect(inspection.find(paths), timezone)
+        show(report, as_json=as_json, table=live.report)
+    if report.unreadable:
+        raise typer.Exit(1)
+
+
+def _check_lake(settings: Settings) -> None:
+    """Refuse a lake that is newer than this edc, or was begun in another time zone."""
+    storage = settings.storage
+    if (storage.path / ".lake.json").exists():
+        Lake(
+            storage.path, storage.timezone, storage.partition, storage.instance, time.time_ns
+        ).claim()
+
+
+def compact(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the many files of each closed partition: sorted, and no row twice.
+
+    Removes days that are older than storage.keep_days first. Safe beside a running daemon and
+    readers, and when killed half way. The daemon does the same every compact.every; this is for
+    cron where that is "never". Exits with 1 if something was not as it should be.
+    """
+    with errors():
+        answer: dict[str, Any] = {"dry_run": dry_run, "busy": False}
+        answer |= {"removed": [], "compacted": [], "problems": []}
+        done = 0
+        settings = load(config)
+        _check_lake(settings)
+        for each in housekeeping.work(housekeeping.order(settings), dry_run=dry_run):
+            done += 1
+            line = housekeeping.said(each, dry_run=dry_run)
+            if isinstance(each, housekeeping.Busy):
+                answer["busy"] = True
+            else:
+                answer[_KINDS[type(each)]].append({**asdict(each), "folder": str(each.folder)})
+            if isinstance(each, Problem):
+                err.print(
+                    f"edc: {line}", style="red", markup=False, highlight=False, soft_wrap=True
+                )
+            elif not as_json:
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
+        if as_json:
+            print_json(answer)
+        elif not done:
+            out.print("nothing to compact", highlight=False)
+    if answer["problems"]:
+        raise typer.Exit(1)
+
+
+def audit(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    path: Annotated[
+        Path | None, typer.Option(help="A lake's folder, instead of the configured one.")
+    ] = None,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="DATE", help="The first day: 2026-02-13.")
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="DATE", help="The last day.")] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            min=0.0,
+            max=100.0,
+            help="A day of a source that is covered less than this is a finding too.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether a lake is true: read every row, and set what is there against the gap ledger.
+
+    Exits with 1 if a row is there twice or in the wrong place, a file is damaged, or its columns
+    are not those of its table. Gaps are known losses and fail only --fail-under. Changes nothing,
+    and is safe beside a running daemon and a compaction.
+
+    From cron:  edc audit --from 2026-02-13 --to 2026-02-13 --fail-under 99.5
+    """
+    with errors():
+        days = [_day("--from", first), _day("--to", last)]
+        if path is None:
+            storage = load(config).storage
+            lake = open_lake(storage.path, storage.timezone, storage.partition)
+        else:
+            lake = open_lake(path)
+        with err.status("auditing") if err.is_terminal else nullcontext() as shown:
+            report = judge(
+                lake,
+                first=days[0],
+                last=days[1],
+                fail_under=fail_under,
+                progress=lambda text: shown.update(f"auditing {text}") if shown else None,
+            )
+        show(report, as_json=as_json, table=live.audited)
+    if not report.sound:
+        raise typer.Exit(1)
+
+
+def _day(option: str, text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(option, f"{text!r} is no date", "write it as 2026-02-13") from None
