@@ -49,7 +49,17 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             _moment(feed["last_event"], zone),
             Text(printable(trouble), "yellow", overflow="ellipsis"),
         )
-    tables = _table("table", "queued", "spooled", "written", "duplicates", "dropped", "last file")
+    heads = (
+        "table",
+        "queued",
+        "spooled",
+        "written",
+        "duplicates",
+        "dropped",
+        "last file",
+        "trouble",
+    )
+    tables = _table(*heads)
     for kind, row in answer["tables"].items():
         tables.add_row(
             kind,
@@ -59,8 +69,22 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             f"{row['duplicates']:,}",
             Text(f"{row['dropped']:,}", "red" if row["dropped"] else ""),
             (row["last_file"] or "-").rpartition("/")[2],
+            Text(_troubles(row["problems"]), "red"),
         )
-    return Group(title, feeds, tables)
+    return Group(title, feeds, tables, *_compaction(answer["compaction"], zone))
+
+
+def _troubles(problems: Mapping[str, str]) -> str:
+    """What does not take what it should: the spool, the lake, or both."""
+    return "; ".join(f"{stage}: {printable(problem)}" for stage, problem in problems.items())
+
+
+def _compaction(answer: Mapping[str, Any], zone: ZoneInfo) -> Iterator[RenderableType]:
+    """When files were last tended, and what went wrong; nothing before the first time."""
+    if answer["last"]:
+        yield Text(f"compacted {_moment(answer['last'], zone)}", "dim")
+    if answer["problem"]:
+        yield _line(f"compaction: {answer['problem']}", "red")
 
 
 def written(answer: Mapping[str, Any]) -> RenderableType:

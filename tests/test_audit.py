@@ -751,6 +751,26 @@ def test_the_command_ends_with_1_for_any_finding_and_names_it(tmp_path: Path) ->
     assert output.splitlines()[-1] == "0 rows in 1 files: 1 finding"
 
 
+def test_a_damaged_file_is_set_aside_on_request_and_the_next_audit_is_sound(tmp_path: Path) -> None:
+    (bad, good) = sorted(write(tmp_path, trade(1), trade(2)))
+    bad.write_bytes(bad.read_bytes()[:-20])
+
+    code, output = command(tmp_path, "--set-aside")
+
+    assert code == 1
+    aside = tmp_path / "lake" / ".quarantine" / bad.name
+    assert f"set aside: {aside}" in output
+    assert aside.exists()
+    assert not bad.exists()
+    assert good.exists()
+    gaps = pl.read_parquet(tmp_path / "lake" / "gap" / "**" / "*.parquet", hive_partitioning=False)
+    assert gaps["cause"].to_list() == ["damaged"]
+    code, output = command(tmp_path, "--set-aside")
+    assert code == 0
+    assert "sound" in output
+    assert command(tmp_path, "--set-aside", "--path", "lake")[0] == 2
+
+
 def test_gaps_fail_only_where_a_day_is_covered_less_than_was_asked(tmp_path: Path) -> None:
     write(tmp_path, trade(0), trade(48))
     write(tmp_path, gap(6, 18))

@@ -138,8 +138,9 @@ SEES = {
         *("supervisor", "times"),
     ),
     "edc.cli.lake": (
-        *("audit.verdict", "cli.terminal", "config", "errors", "inspection", "lake", "live"),
-        *("upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage", "upkeep.retention"),
+        *("audit.soundness", "audit.verdict", "cli.terminal", "config", "errors", "inspection"),
+        *("lake", "live", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
+        *("upkeep.quarantine", "upkeep.retention"),
     ),
     "edc.cli.setup": ("adapters", "cli.terminal", "config", "errors", "files", "plan"),
 }

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from edc import inspection, live
+from edc.audit.soundness import Finding
 from edc.audit.verdict import judge, open_lake
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
@@ -22,9 +23,9 @@ from edc.cli.terminal import (
     show,
 )
 from edc.config import Settings, load
-from edc.errors import ConfigError
+from edc.errors import ConfigError, EdcError
 from edc.lake import Lake
-from edc.upkeep import housekeeping
+from edc.upkeep import housekeeping, offstage, quarantine
 from edc.upkeep.compaction import Compacted
 from edc.upkeep.offstage import Problem
 from edc.upkeep.retention import Removed
@@ -117,23 +118,34 @@ def audit(
             help="A day of a source that is covered less than this is a finding too.",
         ),
     ] = None,
+    set_aside: Annotated[
+        bool,
+        typer.Option(
+            "--set-aside",
+            help="Move damaged files to .quarantine/, and what they held to the gap table.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether a lake is true: read every row, and set what is there against the gap ledger.
 
     Exits with 1 if a row is there twice or in the wrong place, a file is damaged, or its columns
-    are not those of its table. Gaps are known losses and fail only --fail-under. Changes nothing,
-    and is safe beside a running daemon and a compaction.
+    are not those of its table. Gaps are known losses and fail only --fail-under. Changes nothing
+    but what --set-aside does, and is safe beside a running daemon and a compaction.
 
     From cron:  edc audit --from 2026-02-13 --to 2026-02-13 --fail-under 99.5
     """
     with errors():
         days = [_day("--from", first), _day("--to", last)]
-        if path is None:
-            storage = load(config).storage
+        settings = None if path else load(config)
+        if settings:
+            storage = settings.storage
             lake = open_lake(storage.path, storage.timezone, storage.partition)
-        else:
+        elif path and not set_aside:
             lake = open_lake(path)
+        else:
+            mend = "name its config with --config instead"
+            raise ConfigError("--path", "--set-aside is for the configured lake alone", mend)
         with err.status("auditing") if err.is_terminal else nullcontext() as shown:
             report = judge(
                 lake,
@@ -143,8 +155,26 @@ def audit(
                 progress=lambda text: shown.update(f"auditing {text}") if shown else None,
             )
         show(report, as_json=as_json, table=live.audited)
+        if set_aside and settings:
+            _set_aside(settings, [each for each in report.findings if each.kind == "damaged"])
     if not report.sound:
         raise typer.Exit(1)
+
+
+def _set_aside(settings: Settings, findings: list[Finding]) -> None:
+    """Move damaged files out of the lake, each once the gap table has its loss."""
+    storage = settings.storage
+    with offstage.alone(storage.path) as mine:
+        if not mine:
+            raise EdcError("another process is at work on this lake: try again when it is done")
+        lake = Lake(
+            storage.path, storage.timezone, storage.partition, storage.instance, time.time_ns
+        )
+        for each in findings:
+            if not Path(each.where).exists():
+                continue
+            aside = quarantine.set_aside(lake, Path(each.where), each.problem, time.time_ns())
+            err.print(f"set aside: {aside}", highlight=False, soft_wrap=True)
 
 
 def _day(option: str, text: str | None) -> date | None:

@@ -1,0 +1,87 @@
+"""What a terminal shows of a daemon: that all is well, and what is not."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from edc import live
+
+NOW = 1_771_006_162_668_051_234  # 2026-02-13 13:09:22.668 in New York
+
+
+def answer(**changes: Any) -> dict[str, Any]:
+    """A daemon with one feed and one table, up for a minute."""
+    feed = {
+        "feed": "crypto",
+        "vendor": "tiingo",
+        "source": "tiingo_crypto",
+        "state": "live",
+        "problem": "",
+        "rate": 12.0,
+        "events": {"trade": 3, "quote": 4},
+        "skipped": {"malformed": 2},
+        "last_event": NOW,
+        "lag_seconds": 0.025,
+    }
+    table = {
+        "queued": 5,
+        "capacity": 1000,
+        "dropped": 0,
+        "spooled": 6,
+        "written": 7,
+        "duplicates": 8,
+        "last_file": "/lake/trade/a.parquet",
+        "problems": {},
+    }
+    common = {
+        "instance": "main",
+        "path": "/lake",
+        "started": NOW - 60_000_000_000,
+        "now": NOW,
+        "feeds": [feed],
+        "tables": {"trade": table | changes.pop("table", {})},
+        "compaction": {"last": None, "problem": ""},
+    }
+    return common | changes
+
+
+def shown(status: Mapping[str, Any]) -> str:
+    """As text, without colours."""
+    screen = io.StringIO()
+    Console(file=screen, width=200, color_system=None).print(
+        live.status(status, "America/New_York")
+    )
+    return screen.getvalue()
+
+
+def test_a_healthy_daemon() -> None:
+    text = shown(answer())
+
+    for part in (
+        "up 0:01:00",
+        "crypto",
+        "live",
+        "25 ms",
+        "13:09:22.668",
+        "2 malformed",
+        "a.parquet",
+    ):
+        assert part in text
+    assert "compact" not in text
+
+
+def test_a_disk_that_does_not_take_what_it_should_is_told_of_each_stage() -> None:
+    problems = {"spool": "No space left on device", "lake": "\x1b[2Jread-only"}
+
+    text = shown(answer(table={"problems": problems}))
+
+    assert "spool: No space left on device; lake: \\x1b[2Jread-only" in text
+
+
+def test_when_files_were_last_tended_and_what_went_wrong() -> None:
+    text = shown(answer(compaction={"last": NOW, "problem": "the disk is full"}))
+
+    assert "compacted 13:09:22.668" in text
+    assert "compaction: the disk is full" in text
