@@ -16,7 +16,7 @@ import polars as pl
 from edc.events import Origin, Trade, to_frame
 from edc.lake import Lake
 from edc.times import SECOND
-from tests import compact_bench
+from tests.bench import compaction as bench
 
 ZONE = "America/New_York"
 NOON = 1_771_002_000 * SECOND
@@ -149,12 +149,12 @@ def test_killed_at_random_a_reader_always_finds_each_row_once(tmp_path: Path) ->
 
 
 def test_memory_is_bounded_by_the_group_and_not_by_the_partition(tmp_path: Path) -> None:
-    """The bounded form of `python -m tests.compact_bench`: a twentieth of its rows and groups."""
-    distinct = compact_bench.write_day(tmp_path, 1_000_000, file_rows=20_000)
+    """The short form of `python -m tests.bench.compaction`: a twentieth of its rows and groups."""
+    distinct = bench.write_day(tmp_path, 1_000_000, file_rows=20_000)
 
-    cost = compact_bench.measure(tmp_path, group_rows=12_500)
+    cost = bench.measure(tmp_path, group_rows=12_500)
 
-    assert compact_bench.problems(tmp_path, distinct, cost) == []
+    assert bench.problems(tmp_path, distinct, cost) == []
     assert (cost.rows_before, cost.rows_after) == (1_000_000, 990_200)
     assert (cost.files_before, cost.files_after) == (50, 1)
     assert cost.memory - cost.memory_before < 250

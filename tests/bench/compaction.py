@@ -1,4 +1,4 @@
-"""`python -m tests.compact_bench [--rows 20000000]`: what compacting one great day costs.
+"""`python -m tests.bench.compaction [--rows 20000000]`: what compacting one great day costs.
 
 Makes a day's partition of quotes as two instances would have written it: files of 100,000 rows, one
 for each batch, 300 symbols of which the first has a tenth of all rows (more than a group holds),
@@ -131,8 +131,8 @@ def compact(lake: Path, group_rows: int | None = None) -> Cost:
 def measure(lake: Path, group_rows: int | None = None) -> Cost:
     """As `compact`, in a process of its own, so that its memory is that of the compaction."""
     given = [] if group_rows is None else ["--group-rows", str(group_rows)]
-    command = [sys.executable, "-m", "tests.compact_bench", "--only", str(lake), *given]
-    root = Path(__file__).parent.parent
+    command = [sys.executable, "-m", "tests.bench.compaction", "--only", str(lake), *given]
+    root = Path(__file__).parents[2]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=root)
     return msgspec.json.decode(done.stdout, type=Cost)
 

@@ -1,0 +1,1 @@
+"""What edc costs, measured from outside: CPU, memory, latency and bytes. See the README."""
