@@ -67,6 +67,7 @@ class Deliver:
         self._ordinals = Ordinals()
         self._unwritten: pl.DataFrame | None = None
         self._chunks: list[Chunk] = []
+        self._kept: dict[Chunk, pl.DataFrame] = {}
         self._sunk: set[Chunk] = set()
         self._recovered = False
         self._oldest = time.monotonic()
@@ -169,6 +170,8 @@ class Deliver:
             self._oldest = time.monotonic()
         self._chunks.append(chunk)
         self._count_pending()
+        if self.stats.rows_pending <= self._max_rows:  # a batch's worth need not be read again
+            self._kept[chunk] = frame
         self.stats.chunks_written += 1
         self.stats.rows_spooled += chunk.rows
         self._spooled.set()
@@ -247,6 +250,8 @@ class Deliver:
             if damage.path.exists():
                 await asyncio.to_thread(self._spool.set_aside, damage)
         del self._chunks[: len(chunks)]
+        for chunk in chunks:
+            self._kept.pop(chunk, None)
         self._oldest = time.monotonic()
         self._account(written, time.perf_counter() - started)
         return written
@@ -258,9 +263,7 @@ class Deliver:
             if chunk in self._sunk:  # the disk took its rows, but did not let it go
                 continue
             try:
-                rows = self._spool.read(chunk)
-                # a chunk is whole, so a column that it lacks came with a later edc
-                frames.append(conform(rows, self.event_type, self._timezone, version=1))
+                frames.append(self._rows_of(chunk))
                 read.append(chunk)
             except FileNotFoundError:
                 self._spool.check()
@@ -274,6 +277,14 @@ class Deliver:
         self._spool.remove(chunk for chunk in chunks if chunk in self._sunk)
         self._sunk.clear()
         return written, damaged
+
+    def _rows_of(self, chunk: Chunk) -> pl.DataFrame:
+        """The rows of a chunk, from memory or from disk. Raises BadChunkError, or OSError."""
+        kept = self._kept.get(chunk)
+        if kept is not None:
+            return kept
+        # a chunk is whole, so a column that it lacks came with a later edc
+        return conform(self._spool.read(chunk), self.event_type, self._timezone, version=1)
 
     def _account(self, written: Written, seconds: float) -> None:
         stats = self.stats

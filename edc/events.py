@@ -7,7 +7,7 @@ never 0, never NaN, never an empty string. Imports nothing of edc.
 
 from collections.abc import Collection, Mapping
 from operator import attrgetter
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 import polars as pl
@@ -214,24 +214,67 @@ def to_frame(event_type: str, rows: Collection[Row], timezone: str) -> pl.DataFr
     `timezone` names the zone of the time columns; the instants stay the same.
     """
     columns: list[pl.Series] = []
-    of_origin = event_type != "gap"
+    origins = [] if event_type == "gap" else list(map(_ORIGIN_OF, rows))
     for name, dtype in schema(event_type, timezone).items():
+        values: list[object]
         if name in _GIVEN_LATER:
-            value: str | int = event_type if name == "event_type" else 0
-            columns.append(pl.repeat(value, len(rows), dtype=dtype, eager=True).alias(name))
-            continue
-        get = attrgetter(f"origin.{name}" if of_origin and name in _ORIGIN else name)
-        if isinstance(dtype, pl.Datetime):
-            instants = pl.Series(name, list(map(get, rows)), dtype=pl.Int64)
-            columns.append(instants.cast(dtype))
+            values = [event_type if name == "event_type" else 0]
+            columns.append(_series(name, values, dtype, len(rows)))
+        elif origins and name in _ORIGIN:
+            columns.append(_of_origin(name, origins, dtype))
         else:
-            columns.append(pl.Series(name, list(map(get, rows)), dtype=dtype))
+            values = list(map(attrgetter(name), rows))
+            columns.append(_series(name, values, dtype, len(rows)))
     return pl.DataFrame(columns)
 
 
 def epochs(rows: Collection[Row]) -> pl.Series:
     """The connection epoch of each row, in the order of `to_frame`."""
-    return pl.Series("epoch", list(map(attrgetter("origin.epoch"), rows)), dtype=pl.Int64)
+    return _of_origin("epoch", list(map(_ORIGIN_OF, rows)), pl.Int64())
+
+
+_ORIGIN_OF = attrgetter("origin")
+
+
+def _of_origin(name: str, origins: list[Origin], dtype: pl.DataType) -> pl.Series:
+    """A column that the connection gives; most chunks come from one."""
+    get = attrgetter(name)
+    if _all_equal(origins):
+        return _series(name, [get(origins[0])], dtype, len(origins))
+    return _series(name, list(map(get, origins)), dtype, len(origins))
+
+
+def _series(name: str, values: list[object], dtype: pl.DataType, length: int) -> pl.Series:
+    """A column of so many values, or of the one value that they all are."""
+    if isinstance(dtype, pl.Datetime):
+        return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
+    if isinstance(dtype, pl.String | pl.Int64) and values and _all_equal(values):
+        return pl.repeat(values[0], length, dtype=dtype, eager=True).alias(name)
+    return pl.Series(name, values, dtype=dtype)
+
+
+def _all_equal(values: list[Any]) -> bool:
+    """True where making a column of one value is cheaper than looking at each."""
+    return values[0] is values[-1] and values.count(values[0]) == len(values)
+
+
+def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Of rows that are the same event the first, in their order.
+
+    Most rows differ from all others in their time, a few more in a hash of all columns; only what
+    is left is compared in full.
+    """
+    doubtful = rows[time_column(event_type)].is_duplicated()
+    if not doubtful.any():
+        return rows
+    keys = identity(event_type)
+    numbered = rows.select(keys).with_row_index("row").filter(doubtful)
+    numbered = numbered.filter(numbered.drop("row").hash_rows().is_duplicated())
+    if numbered.is_empty():
+        return rows
+    first = numbered.unique(keys, keep="first", maintain_order=True)["row"]
+    again = numbered["row"].filter(~numbered["row"].is_in(first.implode()))
+    return rows.with_row_index("row").filter(~pl.col("row").is_in(again.implode())).drop("row")
 
 
 def version_of(footer: Mapping[str, str]) -> int:

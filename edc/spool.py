@@ -138,7 +138,7 @@ class Spool:
         """Write a chunk; when this returns it survives a power loss. Raises OSError, DiskFailed."""
         self.check()
         buffer = io.BytesIO()
-        frame.write_ipc(buffer)
+        frame.write_ipc(buffer, compression="lz4")
         data = buffer.getbuffer()
         number = self._numbers[event_type] + 1
         low, high = _times(frame)

@@ -320,7 +320,7 @@ def test_a_result_that_is_not_the_sources_rows_never_replaces_them(
         write(tmp_path, [trade(second)])
     before = rows_of(tmp_path)
     if place == "distinct":
-        distinct = merging.distinct
+        distinct = events.distinct
         monkeypatch.setattr(merging, "distinct", lambda *given: fault(distinct(*given)))
     elif place == "_spill":
         spill = Merger._spill

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from edc.events import identity
+from edc.events import distinct
 from edc.lake import Lake
 from edc.sinks import Written
 
@@ -16,9 +16,8 @@ class ParquetSink:
     def write(self, event_type: str, rows: pl.DataFrame, chunks: str) -> Written:
         """Write what the lake does not have. The first received of equal rows is kept."""
         self._lake.check_room()
-        distinct = rows.unique(identity(event_type), keep="first", maintain_order=True)
         written = Written()
-        for folder, part in self._lake.partitions(event_type, distinct):
+        for folder, part in self._lake.partitions(event_type, distinct(event_type, rows)):
             new = self._lake.unseen(event_type, folder, part)
             if new.is_empty():
                 continue

@@ -20,7 +20,7 @@ from polars.io.plugins import register_io_source
 
 from edc import __version__, files, seal
 from edc.errors import NotVerified
-from edc.events import SCHEMA_VERSION, conform, identity, schema, time_column
+from edc.events import SCHEMA_VERSION, conform, distinct, identity, schema, time_column
 from edc.footers import Footer
 from edc.times import SECOND
 
@@ -236,7 +236,7 @@ class Merger:
             parts.append(pl.read_ipc_stream(io.BytesIO(data[start : start + size])))
             start += size
         rows = pl.concat(parts)
-        merged = distinct(self._event_type, rows)
+        merged = ordered(self._event_type, rows)
         keys = identity(self._event_type)
         wanted = rows.select(keys).hash_rows().unique().sort()
         if not merged.select(keys).hash_rows().sort().equals(wanted):
@@ -291,16 +291,9 @@ def read_parts(
         yield wanted.slice(start, _ROW_GROUP).collect(engine="in-memory")
 
 
-def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
+def ordered(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows sorted by symbol and time; of equal ones the first received."""
-    keys = identity(event_type)
     rows = rows.sort(
         "symbol", time_column(event_type), "created_at", nulls_last=True, maintain_order=True
     )
-    doubtful = rows.select(keys).hash_rows().is_duplicated()
-    if not doubtful.any():
-        return rows
-    rows = rows.with_row_index("row").with_columns(doubtful.alias("doubtful"))
-    first = rows.filter("doubtful").unique(keys, keep="first", maintain_order=True)
-    kept = ~pl.col("doubtful") | pl.col("row").is_in(first["row"].implode())
-    return rows.filter(kept).drop("row", "doubtful")
+    return distinct(event_type, rows)
