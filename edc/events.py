@@ -248,14 +248,14 @@ def _series(name: str, values: list[object], dtype: pl.DataType, length: int) ->
     """A column of so many values, or of the one value that they all are."""
     if isinstance(dtype, pl.Datetime):
         return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
-    if isinstance(dtype, pl.String | pl.Int64) and values and _all_equal(values):
-        return pl.repeat(values[0], length, dtype=dtype, eager=True).alias(name)
+    if isinstance(dtype, pl.String | pl.Int64) and _all_equal(values):
+        return pl.Series(name, values[:1], dtype=dtype).new_from_index(0, length)
     return pl.Series(name, values, dtype=dtype)
 
 
 def _all_equal(values: list[Any]) -> bool:
     """True where making a column of one value is cheaper than looking at each."""
-    return values[0] is values[-1] and values.count(values[0]) == len(values)
+    return bool(values) and values[0] is values[-1] and values.count(values[0]) == len(values)
 
 
 def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:

@@ -102,20 +102,21 @@ class Ingest:
         return self._queue(events, frame.received_ns)
 
     def _queue(self, events: Sequence[Event], received_ns: int) -> bool:
-        stats, origin, go_on = self.stats, self._origin, True
+        stats, origin, queues, counts = self.stats, self._origin, self._queues, self.stats.events
         if self._sequences is not None:
             self._tell_jumps(self._sequences, events, received_ns)
         if stats.state != "live":
             self._speaks(received_ns, events[0].event_time)
+        go_on = True
         for event in events:
             event.created_at = received_ns
             event.origin = origin
             event_type = event.event_type
-            queue = self._queues[event_type]
+            queue = queues[event_type]
             dropped = queue.put(event)
+            counts[event_type] += 1
             if dropped is not None and isinstance(dropped, Event):
                 self._ledger.refused(dropped, "queue_full")
-            stats.events[event_type] += 1
             if queue.must_wait:
                 self._full.add(queue)
                 go_on = False

@@ -29,14 +29,19 @@ class Queue:
     by the capacity and one frame; the reader must then await `room` before it reads again.
     """
 
-    __slots__ = ("_has_room", "_rows", "accepted", "capacity", "dropped", "event_type", "when_full")
+    __slots__ = (
+        *("_has_room", "_rows", "_taken", "capacity", "dropped", "event_type"),
+        *("must_wait", "when_full"),
+    )
 
     def __init__(self, event_type: str, capacity: int, when_full: WhenFull) -> None:
         self.event_type = event_type
         self.capacity = capacity
         self.when_full = when_full
-        self.accepted = 0
         self.dropped = 0
+        self.must_wait = False
+        """True where a reader has to await `room` before it takes another frame."""
+        self._taken = 0
         self._rows: deque[Row] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -44,24 +49,30 @@ class Queue:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def accepted(self) -> int:
+        """Rows that were taken so far, dropped later or not."""
+        return self._taken + len(self._rows)
+
     def put(self, row: Row) -> Row | None:
         """Take a row. The row that was dropped for it, or itself refused, is returned."""
         rows = self._rows
-        if len(rows) < self.capacity or self.when_full is WhenFull.BLOCK:
-            rows.append(row)
-            self.accepted += 1
+        rows.append(row)
+        return None if len(rows) < self.capacity else self._filled()
+
+    def _filled(self) -> Row | None:
+        """There is no room, or no more after the last row."""
+        rows = self._rows
+        if self.when_full is WhenFull.BLOCK:
+            self.must_wait = True
+            return None
+        if len(rows) <= self.capacity:
             return None
         self.dropped += 1
         if self.when_full is WhenFull.DROP_NEWEST:
-            return row
-        rows.append(row)
-        self.accepted += 1
+            return rows.pop()
+        self._taken += 1
         return rows.popleft()
-
-    @property
-    def must_wait(self) -> bool:
-        """True where a reader has to await `room` before it takes another frame."""
-        return self.when_full is WhenFull.BLOCK and len(self._rows) >= self.capacity
 
     async def room(self) -> None:
         """Wait until there is room again."""
@@ -72,5 +83,7 @@ class Queue:
     def drain(self) -> deque[Row]:
         """Take everything, and let waiting readers go on."""
         rows, self._rows = self._rows, deque()
+        self._taken += len(rows)
+        self.must_wait = False
         self._has_room.set()
         return rows

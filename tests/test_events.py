@@ -15,6 +15,7 @@ from edc.events import (
     RefPx,
     Trade,
     conform,
+    distinct,
     epochs,
     identity,
     mid_of,
@@ -235,6 +236,56 @@ def test_each_row_has_the_epoch_of_its_connection() -> None:
     rows = [trade(origin=Origin("a", "b", "c", epoch)) for epoch in (3, 1, 3)]
 
     assert epochs(rows).to_list() == [3, 1, 3]
+
+
+def test_rows_of_several_connections_and_feeds_keep_their_own_origin() -> None:
+    other = Origin(feed="etfs", vendor="other", source="other_iex", epoch=9)
+    rows = [trade(), trade(origin=other, exchange="X"), trade(action="cancel")]
+
+    frame = to_frame("trade", rows, NEW_YORK)
+
+    assert frame["vendor"].to_list() == ["tiingo", "other", "tiingo"]
+    assert frame["source"].to_list() == ["tiingo_iex", "other_iex", "tiingo_iex"]
+    assert frame["exchange"].to_list() == [None, "X", None]
+    assert frame["action"].to_list() == ["new", "new", "cancel"]
+    assert epochs(rows).to_list() == [7, 9, 7]
+
+
+PRICES = st.sampled_from([0.0, -0.0, float("nan"), -float("nan"), 1.0, 1e308, 5e-324])
+
+
+@PROPERTY
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b"]),
+            st.integers(0, 2),
+            PRICES,
+            st.none() | PRICES,
+            st.sampled_from([None, "x", ""]),
+        ),
+        max_size=30,
+    )
+)
+def test_of_equal_rows_the_first_is_kept_as_polars_would(rows: list[tuple[Any, ...]]) -> None:
+    trades = [
+        trade(
+            symbol=symbol,
+            event_time=TIME + time,
+            last_price=price,
+            last_size=size,
+            exchange=exchange,
+            created_at=number,
+        )
+        for number, (symbol, time, price, size, exchange) in enumerate(rows)
+    ]
+    frame = to_frame("trade", trades, NEW_YORK)
+
+    kept = distinct("trade", frame)
+
+    wanted = frame.unique(identity("trade"), keep="first", maintain_order=True)
+    assert kept["created_at"].to_list() == wanted["created_at"].to_list()
+    assert kept.schema == frame.schema
 
 
 def test_conforming_restores_columns_order_zone_and_unit() -> None:

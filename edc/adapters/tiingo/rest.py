@@ -138,16 +138,21 @@ class TiingoRest:
         if row.last is not None and sold:
             yield self._rows.trade(row.ticker, sold, row.last, row.last_size, exchange="IEX")
         if row.quote_timestamp:
-            bid, ask = (row.bid_price, row.bid_size), (row.ask_price, row.ask_size)
             yield self._rows.quote(
-                row.ticker, row.quote_timestamp, bid, ask, row.mid, exchange="IEX"
+                *(row.ticker, row.quote_timestamp),
+                *(row.bid_price, row.bid_size, row.ask_price, row.ask_size),
+                row.mid,
+                exchange="IEX",
             )
 
     def _fx(self, raw: Raw) -> Iterable[Event]:
         row = msgspec.json.decode(raw, type=_FxRow)
         if row.quote_timestamp:
-            bid, ask = (row.bid_price, row.bid_size), (row.ask_price, row.ask_size)
-            yield self._rows.quote(row.ticker, row.quote_timestamp, bid, ask, row.mid_price)
+            yield self._rows.quote(
+                *(row.ticker, row.quote_timestamp),
+                *(row.bid_price, row.bid_size, row.ask_price, row.ask_size),
+                row.mid_price,
+            )
 
     def _crypto(self, raw: Raw) -> Iterable[Event]:
         row = msgspec.json.decode(raw, type=_CryptoRow)
@@ -162,10 +167,8 @@ class TiingoRest:
                 )
             if top.quote_timestamp:
                 yield self._rows.quote(
-                    row.ticker,
-                    top.quote_timestamp,
-                    (top.bid_price, top.bid_size),
-                    (top.ask_price, top.ask_size),
+                    *(row.ticker, top.quote_timestamp),
+                    *(top.bid_price, top.bid_size, top.ask_price, top.ask_size),
                     bid_exchange=top.bid_exchange,
                     ask_exchange=top.ask_exchange,
                 )

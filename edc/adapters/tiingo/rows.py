@@ -52,7 +52,7 @@ class Rows:
         action: str = "new",
     ) -> Trade:
         """A trade, or with `action` its cancellation."""
-        symbol, asset_type = self.of(ticker)
+        symbol, asset_type = self._known.get(ticker) or self.of(ticker)
         return Trade(
             symbol=symbol,
             asset_type=asset_type,
@@ -68,8 +68,10 @@ class Rows:
         self,
         ticker: str,
         date: str,
-        bid: tuple[float | None, float | None],
-        ask: tuple[float | None, float | None],
+        bid: float | None,
+        bid_size: float | None,
+        ask: float | None,
+        ask_size: float | None,
         mid: float | None = None,
         *,
         exchange: str | None = None,
@@ -77,28 +79,31 @@ class Rows:
         ask_exchange: str | None = None,
         conditions: str | None = None,
     ) -> Quote:
-        """A quote; `bid` and `ask` are price and size, either of them null or 0 where missing."""
-        symbol, asset_type = self.of(ticker)
-        bid_price, bid_size = side_of(*bid)
-        ask_price, ask_size = side_of(*ask)
+        """A quote; `bid` and `ask` are null or 0 where that side is missing."""
+        symbol, asset_type = self._known.get(ticker) or self.of(ticker)
+        if not (bid and ask):
+            bid, bid_size = side_of(bid, bid_size)
+            ask, ask_size = side_of(ask, ask_size)
+            bid_exchange = None if bid is None else bid_exchange
+            ask_exchange = None if ask is None else ask_exchange
         return Quote(
             symbol=symbol,
             asset_type=asset_type,
             event_time=parse_iso(date),
-            bid=bid_price,
-            ask=ask_price,
-            mid=mid_of(bid_price, ask_price, mid),
+            bid=bid,
+            ask=ask,
+            mid=mid_of(bid, ask, mid),
             bid_size=bid_size,
             ask_size=ask_size,
             exchange=exchange,
-            bid_exchange=None if bid_price is None else bid_exchange,
-            ask_exchange=None if ask_price is None else ask_exchange,
+            bid_exchange=bid_exchange,
+            ask_exchange=ask_exchange,
             conditions=conditions,
         )
 
     def reference(self, ticker: str, date: str, price: float, exchange: str | None) -> RefPx:
         """Tiingo's own price: made of quotes and trades, itself neither."""
-        symbol, asset_type = self.of(ticker)
+        symbol, asset_type = self._known.get(ticker) or self.of(ticker)
         return RefPx(
             symbol=symbol,
             asset_type=asset_type,

@@ -232,9 +232,11 @@ class TiingoStream:
         }
         conditions = ",".join(name for name, flag in flags.items() if flag) or None
         if isinstance(data, _IexQuote):
-            bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
             return self._rows.quote(
-                data.ticker, data.date, bid, ask, data.mid, exchange="IEX", conditions=conditions
+                *(data.ticker, data.date, data.bid, data.bid_size, data.ask, data.ask_size),
+                data.mid,
+                exchange="IEX",
+                conditions=conditions,
             )
         if data.last is None:
             raise ValueError("a trade without a price")
@@ -249,21 +251,31 @@ class TiingoStream:
         )
 
     def _liquidity(self, data: _Liquidity) -> Event:
-        bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
-        return self._rows.quote(data.ticker, data.date, bid, ask, conditions="estimated")
+        return self._rows.quote(
+            *(data.ticker, data.date, data.bid, data.bid_size, data.ask, data.ask_size),
+            conditions="estimated",
+        )
 
     def _crypto(self, data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic) -> Event:
-        if isinstance(data, _CryptoQuote):
-            return self._quote(data, data.exchange)
         if isinstance(data, _CryptoTrade):
             return self._rows.trade(
                 data.ticker, data.date, data.price, data.size, exchange=data.exchange
             )
+        if isinstance(data, _CryptoQuote):
+            return self._quote(data, data.exchange)
         return self._rows.reference(data.ticker, data.date, data.price, data.exchange)
 
     def _quote(self, data: _FxQuote | _CryptoQuote, exchange: str | None) -> Event:
-        bid, ask = (data.bid, data.bid_size), (data.ask, data.ask_size)
-        return self._rows.quote(data.ticker, data.date, bid, ask, data.mid, exchange=exchange)
+        return self._rows.quote(
+            data.ticker,
+            data.date,
+            data.bid,
+            data.bid_size,
+            data.ask,
+            data.ask_size,
+            data.mid,
+            exchange=exchange,
+        )
 
     def _control(self, data: bytes, error: Exception) -> Sequence[Event]:
         """A frame that is not readable data: an acknowledgement, an error, or something else."""
