@@ -157,6 +157,12 @@ class QueueSettings(Strict):
         return chosen.get(event_type, WhenFull.BLOCK)
 
 
+class TransportSettings(Strict):
+    """`[transport]`: which libraries carry the feeds."""
+
+    websocket: Literal["auto", "websockets", "picows"] = "auto"
+
+
 def _address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if value and not (host and port.isdigit() and int(port) < 65_536):  # noqa: PLR2004 - TCP's
@@ -182,6 +188,7 @@ class Settings(BaseSettings):
     compact: CompactSettings = CompactSettings()
     spool: SpoolSettings = SpoolSettings()
     queue: QueueSettings = QueueSettings()
+    transport: TransportSettings = TransportSettings()
     server: ServerSettings = ServerSettings()
     vendors: dict[str, dict[str, Any]] = {}
     feeds: dict[str, dict[str, Any]] = {}

@@ -21,7 +21,8 @@ from edc.retry import Backoff, pause
 from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
 from edc.transport.poll import PollTransport
-from edc.transport.websocket import Timing, WebsocketTransport
+from edc.transport.sockets import Library, Timing
+from edc.transport.websocket import WebsocketTransport
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,15 @@ class Times:
 class FeedRunner:
     """One feed: a transport made anew for each connection, and the back-off between them."""
 
-    def __init__(self, feed: Feed, ingest: Ingest, times: Times, *, once: bool) -> None:
+    def __init__(
+        self, feed: Feed, ingest: Ingest, connect: Library, times: Times, *, once: bool
+    ) -> None:
         self.feed = feed
         self.ingest = ingest
         self.stats = ingest.stats
         self.rate = Rate()
         self.exit_code = 0
+        self._connect = connect
         self._times = times
         self._once = once
         self._watchdog: Watchdog | None = None
@@ -111,7 +115,9 @@ class FeedRunner:
         if self._watchdog is None:  # made once: what it learns survives the connections
             self._watchdog = Watchdog(adapter.silence, self._times.silence)
             self._market_open()  # reads the calendar while there is no data yet
-        return WebsocketTransport(adapter, self._market_open, self._watchdog, self._times.socket)
+        return WebsocketTransport(
+            adapter, self._connect, self._market_open, self._watchdog, self._times.socket
+        )
 
     def _market_open(self) -> bool:
         """True while any of the feed's assets trades."""

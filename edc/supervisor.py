@@ -36,6 +36,7 @@ from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import feed_status, flush_status, table_status
+from edc.transport.libraries import library
 from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
 
@@ -114,8 +115,10 @@ class Supervisor:
             for kind, queue in self.queues.items()
         }
         letters = DeadLetters(storage.path)
+        connect = library(settings.transport.websocket)
         self.feeds = [
-            FeedRunner(feed, self._ingest(feed, letters), self._times, once=once) for feed in feeds
+            FeedRunner(feed, self._ingest(feed, letters), connect, self._times, once=once)
+            for feed in feeds
         ]
         self._books.oversee(self.feeds, self.lanes)
         self._housekeeper = Housekeeper(order(settings), settings.compact.every)

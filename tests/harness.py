@@ -19,7 +19,7 @@ from edc.feeds import Times
 from edc.plan import plan_feeds
 from edc.simulator.tiingo import TiingoSimulator
 from edc.supervisor import Outcome, Supervisor
-from edc.transport.websocket import Timing
+from edc.transport.sockets import Timing
 
 KEY = "canary-key-5f2a"
 """The API key of every test; it must come out nowhere."""

@@ -33,7 +33,15 @@ SEES = {
     "edc.sinks": NOBODY,
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
-    "edc.transport.websocket": ("adapters", "errors", "staleness", "transport"),
+    "edc.transport.sockets": ("errors", "transport"),
+    "edc.transport.websocket": (
+        *("adapters", "errors", "staleness", "transport", "transport.sockets"),
+    ),
+    "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
+    "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),
+    "edc.transport.libraries": (
+        *("errors", "transport.sockets", "transport.with_picows", "transport.with_websockets"),
+    ),
     "edc.sinks.parquet": ("errors", "events", "lake", "sinks"),
     # The two loops and what they are made of.
     "edc.queues": ("events",),
@@ -102,7 +110,8 @@ SEES = {
     "edc.status": ("metrics", "queues", "sinks", "times"),
     "edc.feeds": (
         *("adapters", "errors", "ingest", "logs", "markets", "metrics", "plan", "retry"),
-        *("staleness", "transport", "transport.poll", "transport.websocket"),
+        *("staleness", "transport", "transport.poll", "transport.sockets"),
+        *("transport.websocket",),
     ),
     "edc.upkeep.housekeeping": (
         *(
@@ -120,7 +129,7 @@ SEES = {
         *("events", "feeds", "upkeep.housekeeping", "watermarks"),
         *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
-        *("sinks", "sinks.parquet", "spool", "status", "times"),
+        *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
     ),
     # The rim.
     "edc.simulator": NOBODY,
@@ -142,7 +151,9 @@ SEES = {
         *("lake", "live", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),
     ),
-    "edc.cli.setup": ("adapters", "cli.terminal", "config", "errors", "files", "plan"),
+    "edc.cli.setup": (
+        *("adapters", "cli.terminal", "config", "errors", "files", "plan", "transport.libraries"),
+    ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
@@ -153,6 +164,7 @@ HOMES = {
     "dotenv": ("edc.explain",),
     "holidays": ("edc.markets",),
     "httpx": ("edc.transport",),
+    "picows": ("edc.transport",),
     "prometheus_client": ("edc.metrics", "edc.server"),
     "pydantic": ("edc.adapters", "edc.config", "edc.explain", "edc.plan"),
     "pydantic_settings": ("edc.config",),

@@ -20,7 +20,7 @@ from edc.events import Event
 from edc.simulator.tiingo import Faults, TiingoSimulator
 from edc.supervisor import Supervisor, recover
 from edc.transport import Frame
-from edc.transport.websocket import Timing
+from edc.transport.sockets import Timing
 from tests.harness import (
     ALL_CHANNELS,
     CRYPTO,

@@ -1,26 +1,33 @@
 """The two transports against real servers, each with one misbehaviour."""
 
 import asyncio
+import base64
+import contextlib
 import gzip
+import hashlib
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
-from aiohttp import web
+import trustme
+from aiohttp import WSMsgType, web
 from websockets import exceptions
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from edc.adapters import Silence
-from edc.errors import Fatal, Retriable
+from edc.errors import ConfigError, Fatal, Retriable
 from edc.staleness import Watchdog
-from edc.transport import Frame, Request
+from edc.transport import Frame, Request, with_websockets
 from edc.transport import poll as poll_module
-from edc.transport import websocket as websocket_module
+from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
-from edc.transport.websocket import Timing, WebsocketTransport
+from edc.transport.sockets import Library, Timing
+from edc.transport.websocket import WebsocketTransport
 from tests.harness import until
 
 FAST = Timing(open_timeout=0.3, close_timeout=0.3, ping_after=0.3, ping_timeout=0.3, tick=0.05)
@@ -96,19 +103,28 @@ async def server(
         await runner.cleanup()
 
 
-def pushed(url: str, silence: Silence | None = None) -> WebsocketTransport:
+@pytest.fixture(params=["websockets", "picows"])
+def connect(request: pytest.FixtureRequest) -> Library:
+    """Each library that can carry the transport."""
+    choice: Choice = request.param
+    if choice == "picows":
+        pytest.importorskip("picows", reason="the extra `fast` is not installed")
+    return library(choice)
+
+
+def pushed(connect: Library, url: str, silence: Silence | None = None) -> WebsocketTransport:
     adapter = Pushed(url, silence or Silence())
     watchdog = Watchdog(adapter.silence)
-    return WebsocketTransport(adapter, lambda: True, watchdog, FAST, lambda: 7)  # type: ignore[arg-type]
+    return WebsocketTransport(adapter, connect, lambda: True, watchdog, FAST, lambda: 7)  # type: ignore[arg-type]
 
 
 def polled(*urls: str, once: bool = True) -> PollTransport:
     return PollTransport(Polled(*urls), once=once, now_ns=lambda: 7)  # type: ignore[arg-type]
 
 
-async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_the_goodbye() -> (
-    None
-):
+async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_the_goodbye(
+    connect: Library,
+) -> None:
     async def talk(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -122,7 +138,7 @@ async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_t
 
     receiver, stopping = Collector(narrow=True), asyncio.Event()
     async with server(talk) as address:
-        run = asyncio.create_task(pushed(f"ws://{address}").run(receiver, stopping))
+        run = asyncio.create_task(pushed(connect, f"ws://{address}").run(receiver, stopping))
         await until(lambda: receiver.frames)
         stopping.set()  # what was sent before the goodbye is still delivered
         await run
@@ -137,7 +153,7 @@ async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_t
     assert receiver.waits == len(receiver.frames)
 
 
-async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it() -> None:
+async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it(connect: Library) -> None:
     asked = []
 
     async def elsewhere(request: web.Request) -> web.StreamResponse:
@@ -146,7 +162,7 @@ async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it() -> No
 
     async with server(elsewhere) as address:
         with pytest.raises(Retriable, match="302"):
-            await pushed(f"ws://{address}/first").run(Collector(), asyncio.Event())
+            await pushed(connect, f"ws://{address}/first").run(Collector(), asyncio.Event())
         receiver = Collector()
         await polled(f"http://{address}/first").run(receiver, asyncio.Event())
 
@@ -154,10 +170,13 @@ async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it() -> No
     assert [frame.status for frame in receiver.frames] == [302]
 
 
-async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is_refused() -> None:
+async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is_refused(
+    connect: Library,
+) -> None:
     async def bomb(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(compress=True)
         await socket.prepare(request)
+        await socket.receive()  # the handshake is over: making so much takes a while
         await socket.send_str("0" * (64 << 20))
         async for _ in socket:
             pass
@@ -166,12 +185,12 @@ async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is
     receiver = Collector()
     async with server(bomb) as address:
         with pytest.raises(Retriable, match="1009"):
-            await pushed(f"ws://{address}").run(receiver, asyncio.Event())
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
 
     assert receiver.frames == []
 
 
-async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor() -> None:
+async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor(connect: Library) -> None:
     """No room for three times as long as a silence may last; the alarm comes after that."""
 
     class Full(Collector):
@@ -193,7 +212,7 @@ async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor() -> None:
 
     receiver, stopping = Full(), asyncio.Event()
     async with server(once) as address:
-        transport = pushed(f"ws://{address}", Silence(stale_after=0.3))
+        transport = pushed(connect, f"ws://{address}", Silence(stale_after=0.3))
         run = asyncio.create_task(transport.run(receiver, stopping))
         await until(lambda: receiver.waits)
         _, pending = await asyncio.wait({run}, timeout=0.9)
@@ -205,7 +224,9 @@ async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor() -> None:
     assert caught.value.reason == "stale"
 
 
-async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time() -> None:
+async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time(
+    connect: Library,
+) -> None:
     gone = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -217,7 +238,7 @@ async def test_a_server_that_never_answers_the_handshake_is_given_up_in_time() -
     listening = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     with pytest.raises(Retriable) as caught:
-        await pushed(f"ws://127.0.0.1:{port}").run(Collector(), asyncio.Event())
+        await pushed(connect, f"ws://127.0.0.1:{port}").run(Collector(), asyncio.Event())
     await gone.wait()
     listening.close()
 
@@ -268,13 +289,272 @@ async def test_an_answer_without_end_is_cut_off_even_if_it_came_compressed(
     assert receiver.frames == []
 
 
-async def test_an_unreachable_server_is_tried_again_and_a_wrong_url_is_not() -> None:
-    for transport in (pushed("ws://127.0.0.1:1"), polled("http://127.0.0.1:1/")):
+async def test_an_unreachable_server_is_tried_again_and_a_wrong_url_is_not(
+    connect: Library,
+) -> None:
+    for transport in (pushed(connect, "ws://127.0.0.1:1"), polled("http://127.0.0.1:1/")):
         with pytest.raises(Retriable):
             await transport.run(Collector(), asyncio.Event())
-    for wrong in (pushed("http://x"), pushed("nonsense"), polled("ftp://x/"), polled("nonsense")):
+    for wrong in (
+        pushed(connect, "http://x"),
+        pushed(connect, "nonsense"),
+        polled("ftp://x/"),
+        polled("nonsense"),
+    ):
         with pytest.raises(Fatal):
             await wrong.run(Collector(), asyncio.Event())
+
+
+async def test_a_message_in_parts_is_one_frame_and_no_larger_than_a_whole_one(
+    connect: Library,
+) -> None:
+    parts = [(b"ab", 1, False), (b"", 0, False), (b"cd", 0, True), (b"e", 2, True)]
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        for data, opcode, fin in parts:
+            writer.write(bytes([opcode | (0x80 if fin else 0), len(data)]) + data)
+        for number in range(20):
+            size = (64 << 10).to_bytes(8, "big")
+            writer.write(bytes([0 if number else 1, 127]) + size + bytes(64 << 10))
+        await writer.drain()
+
+    receiver = Collector()
+    async with raw_server(talk) as address:
+        with pytest.raises(Retriable, match="1009") as caught:
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+
+    assert caught.value.reason == "disconnected"
+    assert [frame.data for frame in receiver.frames] == [b"abcd", b"e"]
+
+
+@asynccontextmanager
+async def raw_server(
+    talk: Callable[[asyncio.StreamWriter], Awaitable[None]], context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """A server that shakes hands and then writes bytes as it likes, until the client goes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(
+            line.partition(": ")[2]
+            for line in head.splitlines()
+            if line.lower().startswith("sec-websocket-key")
+        )
+        magic = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(f"{key}{magic}".encode()).digest()).decode()
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            + f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+        )
+        with contextlib.suppress(ConnectionError):
+            await talk(writer)
+            while await reader.read(65_536):
+                pass
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    try:
+        yield f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (401, Fatal, ""),
+        (403, Fatal, ""),
+        (404, Fatal, ""),
+        (429, Retriable, "rate_limited"),
+        (503, Retriable, "refused"),
+        (200, Retriable, "refused"),
+    ],
+)
+async def test_a_refused_handshake_says_who_can_mend_it(
+    connect: Library, status: int, kind: type[Exception], reason: str
+) -> None:
+    async def refuse(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="no")
+
+    async with server(refuse) as address:
+        with pytest.raises(kind, match=str(status)) as caught:
+            await pushed(connect, f"ws://{address}").run(Collector(), asyncio.Event())
+
+    assert getattr(caught.value, "reason", "") == reason
+
+
+async def test_a_vendor_that_says_goodbye_or_vanishes_has_disconnected(connect: Library) -> None:
+    async def goodbye(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("last")
+        await socket.close(code=4001, message=b"too slow")
+        return socket
+
+    async def vanish(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x81\x04last")
+        await writer.drain()
+        writer.close()
+
+    receiver = Collector()
+    async with server(goodbye) as address:
+        with pytest.raises(Retriable, match=r"4001 .*too slow") as caught:
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+    assert caught.value.reason == "disconnected"
+    async with raw_server(vanish) as address:
+        with pytest.raises(Retriable, match="closed the connection") as caught:
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+    assert caught.value.reason == "disconnected"
+    assert [frame.data for frame in receiver.frames] == [b"last", b"last"]
+
+
+async def test_what_the_receiver_raises_ends_the_connection(connect: Library) -> None:
+    class Refusing(Collector):
+        def receive(self, frame: Frame) -> bool:
+            super().receive(frame)
+            raise Fatal("the key was refused", "check it")
+
+    gone = asyncio.Event()
+
+    async def talk(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("1")
+        await socket.send_str("2")
+        async for _ in socket:
+            pass
+        gone.set()
+        return socket
+
+    receiver = Refusing()
+    async with server(talk) as address:
+        with pytest.raises(Fatal, match="the key was refused"):
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+        await gone.wait()
+
+    assert [frame.data for frame in receiver.frames] == [b"1"]
+
+
+async def test_a_ping_is_answered_and_ours_keeps_a_quiet_connection(connect: Library) -> None:
+    answered = asyncio.Event()
+
+    async def talk(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        await socket.receive()
+        await socket.ping(b"there?")
+        pings = 0
+        async for message in socket:
+            if message.type is WSMsgType.PONG:
+                assert message.data == b"there?"
+                answered.set()
+            if message.type is WSMsgType.PING:
+                pings += 1
+                await socket.pong(message.data)
+                if pings == 2:  # twice as long as a dead peer would live
+                    await socket.send_str("alive")
+        return socket
+
+    receiver, stopping = Collector(), asyncio.Event()
+    async with server(talk) as address:
+        run = asyncio.create_task(pushed(connect, f"ws://{address}").run(receiver, stopping))
+        await until(lambda: receiver.frames)
+        assert answered.is_set()
+        stopping.set()
+        await run
+
+
+async def test_a_peer_that_answers_no_ping_is_gone(connect: Library) -> None:
+    async def deaf(_writer: asyncio.StreamWriter) -> None:
+        pass
+
+    async with raw_server(deaf) as address:
+        with pytest.raises(Retriable, match="no pong") as caught:
+            await pushed(connect, f"ws://{address}").run(Collector(), asyncio.Event())
+
+    assert caught.value.reason == "half_open"
+
+
+async def _hello(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x81\x05hello\x88\x02\x03\xe8")
+    await writer.drain()
+
+
+async def test_a_certificate_is_verified_and_so_is_its_name(
+    connect: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    ours, others = (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in range(2))
+    authority.issue_cert("localhost").configure_cert(ours)
+    trustme.CA().issue_cert("localhost").configure_cert(others)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+
+    receiver = Collector()
+    async with raw_server(_hello, ours) as address:
+        port = address.rpartition(":")[2]
+        with pytest.raises(Retriable) as caught:
+            await pushed(connect, f"wss://localhost:{port}").run(receiver, asyncio.Event())
+        assert caught.value.reason == "disconnected"
+        assert [frame.data for frame in receiver.frames] == [b"hello"]
+        with pytest.raises(Retriable, match=r"(?i)certificate.verify.failed") as caught:
+            await pushed(connect, f"wss://127.0.0.1:{port}").run(receiver, asyncio.Event())
+        assert caught.value.reason == "refused"
+    async with raw_server(_hello, others) as address:
+        port = address.rpartition(":")[2]
+        with pytest.raises(Retriable, match=r"(?i)certificate.verify.failed") as caught:
+            await pushed(connect, f"wss://localhost:{port}").run(receiver, asyncio.Event())
+        assert caught.value.reason == "refused"
+    assert len(receiver.frames) == 1
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    connect: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        target = head.split()[1]
+        asked.append(head.splitlines()[0])
+        host, _, port = target.rpartition(":")
+        there, here = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(65_536):
+                    sink.write(data)
+                    await sink.drain()
+            sink.close()
+
+        await asyncio.gather(copy(reader, here), copy(there, writer))
+
+    proxy = await asyncio.start_server(relay, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    receiver = Collector()
+    async with raw_server(_hello) as address:
+        with pytest.raises(Retriable):
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+        assert asked == [f"CONNECT {address} HTTP/1.1"]
+    proxy.close()
+    assert [frame.data for frame in receiver.frames] == [b"hello"]
+
+
+def test_a_library_that_is_not_installed_is_the_operators_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delitem(sys.modules, "edc.transport.with_picows", raising=False)
+    monkeypatch.delattr("edc.transport.with_picows", raising=False)
+    monkeypatch.setitem(sys.modules, "picows", None)
+
+    assert library("auto") is with_websockets.connect
+    assert library("websockets") is with_websockets.connect
+    with pytest.raises(ConfigError, match=r"edc\[fast\]"):
+        library("picows")
 
 
 def _status(code: int) -> exceptions.InvalidStatus:
@@ -307,7 +587,7 @@ def _status(code: int) -> exceptions.InvalidStatus:
 def test_every_error_of_the_websocket_library_has_a_class(
     error: Exception, kind: type[Exception], reason: str
 ) -> None:
-    translated = websocket_module._translated(error, "ws://x")
+    translated = with_websockets.translated(error, "ws://x")
 
     assert type(translated) is kind
     assert getattr(translated, "reason", "") == reason
@@ -330,7 +610,7 @@ def test_every_error_of_the_http_library_has_a_class() -> None:
 
 def test_a_fault_of_ours_is_not_taken_for_one_of_the_network() -> None:
     for translate in (
-        lambda error: websocket_module._translated(error, "ws://x"),
+        lambda error: with_websockets.translated(error, "ws://x"),
         poll_module._translated,
     ):
         with pytest.raises(ZeroDivisionError):

@@ -15,6 +15,7 @@ from edc.config import load
 from edc.errors import ConfigError
 from edc.files import write_problem
 from edc.plan import key_variable, plan_feeds
+from edc.transport.libraries import library
 
 
 def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
@@ -22,6 +23,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
     with errors():
         settings = load(config)
         planned = plan_feeds(settings, config)
+        library(settings.transport.websocket)
         problem = write_problem(settings.storage.path)
         if problem:
             raise ConfigError(f"{config}: [storage] path", problem, "choose a folder edc may write")

@@ -10,7 +10,7 @@ from typing import Any
 
 from edc import cli, supervisor
 from edc.feeds import Times
-from edc.transport.websocket import Timing
+from edc.transport.sockets import Timing
 from edc.upkeep import compaction
 
 TIMES = Times(
