@@ -37,3 +37,13 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.setattr(logs.redact, "_secrets", [])
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(params=["websockets", "picows"])
+def carried(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each library that can carry a daemon's websockets, in this process or in one of its own."""
+    name = str(request.param)
+    if name == "picows":
+        pytest.importorskip("picows", reason="the extra `fast` is not installed")
+    monkeypatch.setenv("EDC_TRANSPORT__WEBSOCKET", name)
+    return name

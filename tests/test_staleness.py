@@ -249,6 +249,7 @@ def _learned(daemon: Supervisor) -> float:
     return runner._watchdog.limit
 
 
+@pytest.mark.usefixtures("carried")
 async def test_a_connection_that_never_speaks_is_made_anew_after_its_deadline(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -268,6 +269,7 @@ async def test_a_connection_that_never_speaks_is_made_anew_after_its_deadline(
     assert "no data within 0.3 s of subscribing, in an open market" in caplog.text
 
 
+@pytest.mark.usefixtures("carried")
 async def test_heartbeats_are_not_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Data first, then twenty heartbeats a second and nothing else."""
     simulator = TiingoSimulator(key=KEY, rate=200, events=100, heartbeat=0.05)
@@ -285,6 +287,7 @@ async def test_heartbeats_are_not_data(tmp_path: Path, caplog: pytest.LogCapture
     assert "stale" in gaps["cause"].to_list()
 
 
+@pytest.mark.usefixtures("carried")
 async def test_what_a_feed_has_taught_is_kept_when_the_connection_is_lost(tmp_path: Path) -> None:
     """The adapter's 60 s come down to the floor; the next connection is mute and found at once."""
     simulator = TiingoSimulator(key=KEY, rate=500, heartbeat=0.05)

@@ -67,21 +67,25 @@ def test_a_full_disk_costs_what_the_ledger_counts(tmp_path: Path) -> None:
     held(disk.run(3, tmp_path, SEED))
 
 
+@pytest.mark.usefixtures("carried")
 def test_cut_connections_are_in_the_ledger(tmp_path: Path) -> None:
     held(row := feeds.run_disconnects(4, tmp_path, SEED))
     assert row.lost > 0
 
 
+@pytest.mark.usefixtures("carried")
 def test_dead_connections_are_in_the_ledger(tmp_path: Path) -> None:
     held(row := feeds.run_half_open(1, tmp_path, SEED))
     assert row.lost > 0
 
 
+@pytest.mark.usefixtures("carried")
 def test_mute_connections_are_in_the_ledger(tmp_path: Path) -> None:
     held(row := feeds.run_stalls(1, tmp_path, SEED))
     assert row.lost > 0
 
 
+@pytest.mark.usefixtures("carried")
 def test_garbage_in_place_of_events_is_in_the_ledger(tmp_path: Path) -> None:
     held(row := feeds.run_garbage(3, tmp_path, SEED))
     assert 3 <= row.lost <= 15
