@@ -99,15 +99,12 @@ class Ingest:
             events = self._skip(frame, Skippable("error", f"{type(error).__name__}: {error}"))
         if not events:
             return True
-        return self._queue(events, frame.received_ns)
-
-    def _queue(self, events: Sequence[Event], received_ns: int) -> bool:
-        stats, origin, queues, counts = self.stats, self._origin, self._queues, self.stats.events
+        received_ns = frame.received_ns
         if self._sequences is not None:
             self._tell_jumps(self._sequences, events, received_ns)
         if stats.state != "live":
             self._speaks(received_ns, events[0].event_time)
-        go_on = True
+        origin, queues, counts, go_on = self._origin, self._queues, stats.events, True
         for event in events:
             event.created_at = received_ns
             event.origin = origin

@@ -125,14 +125,12 @@ class Lake:
         self, event_type: str, rows: pl.DataFrame
     ) -> Iterator[tuple[Path, pl.DataFrame]]:
         """The folders that `rows` belong in, each with its rows in their order."""
-        quarter = pl.col(time_column(event_type)).to_physical() // _QUARTER
-        numbered = rows.with_columns(quarter.alias("quarter"))
-        folders = {
-            number: self._folder(event_type, number) for number in numbered["quarter"].unique()
-        }
-        numbered = numbered.with_columns(
-            pl.col("quarter").replace_strict(folders, return_dtype=pl.String)
-        )
+        quarters = (rows[time_column(event_type)].to_physical() // _QUARTER).alias("quarter")
+        folders = {number: self._folder(event_type, number) for number in quarters.unique()}
+        if len(set(folders.values())) == 1:
+            yield self.path / next(iter(folders.values())), rows
+            return
+        numbered = rows.with_columns(quarters.replace_strict(folders, return_dtype=pl.String))
         for folder, part in numbered.group_by("quarter", maintain_order=True):
             yield self.path / str(folder[0]), part.drop("quarter")
 

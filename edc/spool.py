@@ -175,12 +175,10 @@ class Spool:
 
 def _times(frame: pl.DataFrame) -> tuple[int, int]:
     """The first and last of all times in a frame, ns; before 1970 counts as its beginning."""
-    times = frame.select(pl.col(pl.Datetime).to_physical())
-    ends = pl.concat([times.min(), times.max()]).select(
-        low=pl.min_horizontal(pl.all()).min(), high=pl.max_horizontal(pl.all()).max()
-    )
-    low, high = ends.row(0)
-    return max(0, low or 0), max(0, high or 0)
+    times = [each.to_physical() for each in frame.get_columns() if each.dtype == pl.Datetime]
+    lows = [low for each in times if isinstance(low := each.min(), int)]
+    highs = [high for each in times if isinstance(high := each.max(), int)]
+    return max(0, min(lows, default=0)), max(0, max(highs, default=0))
 
 
 class Ordinals:

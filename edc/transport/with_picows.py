@@ -31,6 +31,7 @@ from edc.transport.sockets import (
 
 _SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobody else's
 """It logs at each connect and error; what matters of that is said by the feed."""
+_TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
 
 
@@ -73,7 +74,9 @@ class Socket(WSListener):
         self.gone = asyncio.Event()
         self._timing = timing
         self._transport: WSTransport
-        self._deliver: Callable[[bytes], bool] = lambda _data: False
+        self._receive: Callable[[Frame], bool] = _nothing
+        self._now_ns: Callable[[], int] = int
+        self._epoch = 0
         self._kept: deque[bytes] = deque()
         self._parts: list[bytes] = []
         self._parts_size = 0
@@ -90,26 +93,26 @@ class Socket(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Deliver a message, or keep it while there is no room."""
         kind = frame.msg_type
-        if kind in _CONTROL:
+        if frame.fin and (kind is _TEXT or kind is _BINARY):
+            data = frame.get_payload_as_bytes()
+        elif kind in _CONTROL:
             self._control(transport, frame)
             return
-        self.frames += 1
-        if frame.fin and kind is not WSMsgType.CONTINUATION:
-            data = frame.get_payload_as_bytes()
         else:
             whole = self._joined(transport, frame)
             if whole is None:
                 return
             data = whole
+        self.frames += 1
         if self.waiting:
             self._kept.append(data)
             return
         try:
-            if self._deliver(data):
+            if self._receive(Frame(data, self._now_ns(), self._epoch)):
                 return
         except Exception as error:  # noqa: BLE001 - `read` raises it: it is the receiver's
             self._failure = error
-            self._deliver = _nothing
+            self._receive = _nothing
             transport.disconnect(graceful=False)
             return
         self.waiting = True
@@ -131,7 +134,7 @@ class Socket(WSListener):
 
     def _refuse(self, transport: WSTransport, code: WSCloseCode) -> None:
         self._why = f"sent {code.value} ({code.name.lower()})"
-        self._deliver = _nothing
+        self._receive = _nothing
         transport.send_close(code)
         self._ended()
 
@@ -162,8 +165,7 @@ class Socket(WSListener):
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:
         """Let frames come until the connection has ended; those that were kept go first."""
-        receive = receiver.receive
-        self._deliver = lambda data: receive(Frame(data, now_ns(), epoch))
+        self._receive, self._now_ns, self._epoch = receiver.receive, now_ns, epoch
         has_room = True
         while True:
             if not has_room:
@@ -185,7 +187,7 @@ class Socket(WSListener):
     def _deliver_kept(self) -> bool:
         """Deliver what was kept while there is room; False where there is none any more."""
         while self._kept:
-            if not self._deliver(self._kept.popleft()):
+            if not self._receive(Frame(self._kept.popleft(), self._now_ns(), self._epoch)):
                 return False
         return True
 
@@ -215,7 +217,7 @@ class Socket(WSListener):
         self._transport.disconnect(graceful=False)
 
 
-def _nothing(_data: bytes) -> bool:
+def _nothing(_frame: Frame) -> bool:
     return True
 
 

@@ -81,18 +81,19 @@ class Rows:
     ) -> Quote:
         """A quote; `bid` and `ask` are null or 0 where that side is missing."""
         symbol, asset_type = self._known.get(ticker) or self.of(ticker)
-        if not (bid and ask):
+        if not (bid and ask and mid):
             bid, bid_size = side_of(bid, bid_size)
             ask, ask_size = side_of(ask, ask_size)
             bid_exchange = None if bid is None else bid_exchange
             ask_exchange = None if ask is None else ask_exchange
+            mid = mid_of(bid, ask, mid)
         return Quote(
             symbol=symbol,
             asset_type=asset_type,
             event_time=parse_iso(date),
             bid=bid,
             ask=ask,
-            mid=mid_of(bid, ask, mid),
+            mid=mid,
             bid_size=bid_size,
             ask_size=ask_size,
             exchange=exchange,

@@ -151,6 +151,10 @@ class _CryptoMessage(_Message, gc=False):
     data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic
 
 
+_FX = msgspec.json.Decoder(_FxMessage).decode
+_CRYPTO = msgspec.json.Decoder(_CryptoMessage).decode
+
+
 class _Answer(Struct):
     code: int = 0
     message: str = ""
@@ -202,11 +206,9 @@ class TiingoStream:
     def _reader(self, channel: str) -> Callable[[bytes], Event]:
         """From the bytes of an `A` frame to its event, for this channel at this level."""
         if channel == "fx":
-            fx = msgspec.json.Decoder(_FxMessage).decode
-            return lambda data: self._quote(fx(data).data, None)
+            return self._fx
         if channel == "crypto":
-            crypto = msgspec.json.Decoder(_CryptoMessage).decode
-            return lambda data: self._crypto(crypto(data).data)
+            return self._crypto
         if channel == "equity" and self._level == 4:  # noqa: PLR2004 - the vendor's number
             liquidity = msgspec.json.Decoder(_EquityMessage).decode
             return lambda data: self._liquidity(liquidity(data).data)
@@ -256,16 +258,27 @@ class TiingoStream:
             conditions="estimated",
         )
 
-    def _crypto(self, data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic) -> Event:
+    def _crypto(self, frame: bytes) -> Event:
+        data = _CRYPTO(frame).data
         if isinstance(data, _CryptoTrade):
             return self._rows.trade(
                 data.ticker, data.date, data.price, data.size, exchange=data.exchange
             )
         if isinstance(data, _CryptoQuote):
-            return self._quote(data, data.exchange)
+            return self._rows.quote(
+                data.ticker,
+                data.date,
+                data.bid,
+                data.bid_size,
+                data.ask,
+                data.ask_size,
+                data.mid,
+                exchange=data.exchange,
+            )
         return self._rows.reference(data.ticker, data.date, data.price, data.exchange)
 
-    def _quote(self, data: _FxQuote | _CryptoQuote, exchange: str | None) -> Event:
+    def _fx(self, frame: bytes) -> Event:
+        data = _FX(frame).data
         return self._rows.quote(
             data.ticker,
             data.date,
@@ -274,7 +287,6 @@ class TiingoStream:
             data.ask,
             data.ask_size,
             data.mid,
-            exchange=exchange,
         )
 
     def _control(self, data: bytes, error: Exception) -> Sequence[Event]:
