@@ -10,19 +10,20 @@ done again, and the sink drops what it has. Files are written in threads: the lo
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import polars as pl
 
+from edc.chunks import MadeChunk, make_chunk
 from edc.errors import DiskFailed
-from edc.events import Row, conform, epochs, to_frame
+from edc.events import Row, conform
 from edc.files import Damage
 from edc.metrics import LaneStats, Stage
-from edc.queues import Queue
+from edc.queues import PLENTY, Queue
 from edc.retry import Backoff, pause
 from edc.sinks import Sink, Written
 from edc.spool import BadChunkError, Chunk, Ordinals, Spool, name_chunks
+from edc.wire import Batch
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +84,15 @@ class Deliver:
         return self.stats.rows_pending
 
     async def spool(self, stopping: asyncio.Event) -> None:
-        """Write a chunk every interval. Raises DiskFailed; other disk errors are waited out."""
+        """Write a chunk every interval, or as soon as there is plenty for one.
+
+        Raises DiskFailed; other disk errors are waited out.
+        """
         backoff = Backoff(first=max(self._interval, 0.1), cap=5.0)
         started = time.monotonic()
         while not stopping.is_set():
-            await pause(stopping, max(0.0, started + self._interval - time.monotonic()))
+            left = started + self._interval - time.monotonic()
+            await _first_of(stopping, self._queue.plenty, max(0.0, left))
             started = time.monotonic()  # the write counts as part of the interval
             try:
                 await self.write_chunk()
@@ -154,12 +159,12 @@ class Deliver:
         if self._unwritten is not None:
             await self._append(self._unwritten)
         reach = self._reach()
-        if rows := self._queue.drain():
-            frame, refused = await asyncio.to_thread(self._to_frame, rows)
-            if refused:
-                self._refuse(refused)
-            if frame.height:
-                await self._append(frame)
+        until = self._queue.accepted
+        while self._queue.taken < until:
+            made = await asyncio.to_thread(self._make, self._queue.drain(PLENTY))
+            self._refuse(made)
+            if made.frame.height:
+                await self._append(made.frame)
         self.durable = reach
 
     async def _append(self, frame: pl.DataFrame) -> None:
@@ -176,40 +181,26 @@ class Deliver:
         self.stats.rows_spooled += chunk.rows
         self._spooled.set()
 
-    def _to_frame(self, rows: deque[Row]) -> tuple[pl.DataFrame, list[Row]]:
-        """The rows of a chunk, final from here on, and those that fit no column."""
-        refused: list[Row] = []
-        try:
-            frame = to_frame(self.event_type, rows, self._timezone)
-        except Exception:  # noqa: BLE001 - whatever one row raises, the others must not pay for it
-            rows, refused = self._sifted(rows)
-            frame = to_frame(self.event_type, rows, self._timezone)
+    def _make(self, queued: Iterable[Row | Batch]) -> MadeChunk:
+        """The rows of a chunk, final from here on."""
+        made = make_chunk(self.event_type, queued, self._timezone)
         if self.event_type == "trade":
-            frame = self._ordinals.count(frame, epochs(rows))
-        return frame, refused
+            made.frame = self._ordinals.count(made.frame, made.epochs)
+        return made
 
-    def _sifted(self, rows: deque[Row]) -> tuple[deque[Row], list[Row]]:
-        """The rows that make a frame by themselves, and the others."""
-        fit: deque[Row] = deque()
-        refused: list[Row] = []
-        for row in rows:
-            try:
-                to_frame(self.event_type, [row], self._timezone)
-            except Exception:  # noqa: BLE001 - as above
-                refused.append(row)
-            else:
-                fit.append(row)
-        return fit, refused
-
-    def _refuse(self, rows: list[Row]) -> None:
-        log.error(
-            "%d rows fit no column and are lost, the first is %s",
-            len(rows),
-            rows[0],
-            extra={"event_type": self.event_type},
-        )
-        for row in rows:
+    def _refuse(self, made: MadeChunk) -> None:
+        """Tell of rows that fit no column; what is still a message goes the long way."""
+        if made.refused:
+            log.error(
+                "%d rows fit no column and are lost, the first is %s",
+                len(made.refused),
+                made.refused[0],
+                extra={"event_type": self.event_type},
+            )
+        for row in made.refused:
             self._on_refused(row)
+        for batch in made.unread:
+            batch.again(batch)
 
     async def _write_batches(self) -> Written:
         """Write all chunks that are there now, about `max_rows` rows at a time."""

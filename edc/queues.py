@@ -9,6 +9,10 @@ from collections import deque
 from enum import StrEnum
 
 from edc.events import Row
+from edc.wire import Batch
+
+PLENTY = 16_384
+"""Rows that are worth a chunk before its time has come: more of them would only use memory."""
 
 
 class WhenFull(StrEnum):
@@ -25,13 +29,13 @@ class WhenFull(StrEnum):
 class Queue:
     """Events of one type, first in first out, `capacity` of them.
 
-    Under `block` the events of the frame that filled it are still taken, so the length is bounded
-    by the capacity and one frame; the reader must then await `room` before it reads again.
+    Under `block` the events of the read that filled it are still taken, so the length is bounded
+    by the capacity and one read; the reader must then await `room` before it reads again.
     """
 
     __slots__ = (
-        *("_has_room", "_rows", "_taken", "capacity", "dropped", "event_type"),
-        *("must_wait", "when_full"),
+        *("_batched", "_has_room", "_rows", "_untroubled", "capacity", "dropped"),
+        *("event_type", "must_wait", "plenty", "taken", "when_full"),
     )
 
     def __init__(self, event_type: str, capacity: int, when_full: WhenFull) -> None:
@@ -41,38 +45,57 @@ class Queue:
         self.dropped = 0
         self.must_wait = False
         """True where a reader has to await `room` before it takes another frame."""
-        self._taken = 0
-        self._rows: deque[Row] = deque()
+        self.plenty = asyncio.Event()
+        """Set while there is enough for a chunk."""
+        self._untroubled = min(PLENTY, capacity)
+        self.taken = 0
+        """Rows that have left it so far, dropped or drained."""
+        self._batched = 0
+        """Rows in batches, but for one each: how many more rows there are than items."""
+        self._rows: deque[Row | Batch] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + self._batched
 
     @property
     def accepted(self) -> int:
         """Rows that were taken so far, dropped later or not."""
-        return self._taken + len(self._rows)
+        return self.taken + len(self)
 
     def put(self, row: Row) -> Row | None:
         """Take a row. The row that was dropped for it, or itself refused, is returned."""
         rows = self._rows
         rows.append(row)
-        return None if len(rows) < self.capacity else self._filled()
+        return None if len(rows) + self._batched < self._untroubled else self._filled(row)
 
-    def _filled(self) -> Row | None:
-        """There is no room, or no more after the last row."""
+    def put_batch(self, batch: Batch) -> None:
+        """Take all rows of a batch. Only for a queue that drops none."""
+        assert self.when_full is WhenFull.BLOCK
+        self._rows.append(batch)
+        self._batched += len(batch.messages) - 1
+        if len(self) >= self._untroubled:
+            self.plenty.set()
+            self.must_wait = len(self) >= self.capacity
+
+    def _filled(self, row: Row) -> Row | None:
+        """There is much, or no room, or no more after the last row."""
         rows = self._rows
+        self.plenty.set()
         if self.when_full is WhenFull.BLOCK:
-            self.must_wait = True
+            self.must_wait = len(self) >= self.capacity
             return None
         if len(rows) <= self.capacity:
             return None
         self.dropped += 1
         if self.when_full is WhenFull.DROP_NEWEST:
-            return rows.pop()
-        self._taken += 1
-        return rows.popleft()
+            rows.pop()
+            return row
+        self.taken += 1
+        oldest = rows.popleft()
+        assert not isinstance(oldest, Batch)
+        return oldest
 
     async def room(self) -> None:
         """Wait until there is room again."""
@@ -80,10 +103,24 @@ class Queue:
             self._has_room.clear()
             await self._has_room.wait()
 
-    def drain(self) -> deque[Row]:
-        """Take everything, and let waiting readers go on."""
-        rows, self._rows = self._rows, deque()
-        self._taken += len(rows)
-        self.must_wait = False
-        self._has_room.set()
-        return rows
+    def drain(self, most: int | None = None) -> deque[Row | Batch]:
+        """Take what came first, and let waiting readers go on.
+
+        Everything, or `most` rows; the last batch that is taken may bring some more.
+        """
+        before, rows = len(self), self._rows
+        if most is None or most >= before:
+            taken, self._rows, self._batched = rows, deque(), 0
+        else:
+            taken = deque()
+            while before - len(self) < most:
+                each = rows.popleft()
+                taken.append(each)
+                self._batched -= len(each.messages) - 1 if isinstance(each, Batch) else 0
+        self.taken += before - len(self)
+        if len(self) < self._untroubled:
+            self.plenty.clear()
+        if len(self) < self.capacity:
+            self.must_wait = False
+            self._has_room.set()
+        return taken

@@ -192,7 +192,9 @@ class Ordinals:
 
     def __init__(self, window: int = 262_144) -> None:
         self._window = window
-        self._recent: deque[pl.DataFrame] = deque()
+        self._recent: deque[tuple[int, int, pl.DataFrame]] = deque()
+        """With the first and the last time of each, ns."""
+        self._held = 0
         self._keys = [name for name in identity("trade") if name != "ordinal"] + ["epoch"]
 
     def count(self, trades: pl.DataFrame, epochs: pl.Series) -> pl.DataFrame:
@@ -225,17 +227,29 @@ class Ordinals:
 
     def _overlapping(self, rows: pl.DataFrame) -> pl.DataFrame | None:
         """The trades of the window that lie in the time range of `rows`, if any."""
-        low, high = rows["event_time"].min(), rows["event_time"].max()
+        low, high = _reach(rows)
         near = [
             frame
-            for old in self._recent
-            if (frame := old.filter(pl.col("event_time").is_between(low, high))).height
+            for first, last, old in self._recent
+            if first <= high
+            and last >= low  # of most, nothing needs to be looked at
+            and (frame := old.filter(_EVENT_TIME.is_between(low, high))).height
         ]
         return pl.concat(near) if near else None
 
     def _remember(self, rows: pl.DataFrame) -> None:
         if rows.height:
-            self._recent.append(rows.select([*self._keys, "ordinal"]))
-        held = sum(frame.height for frame in self._recent)
-        while len(self._recent) > 1 and held - self._recent[0].height >= self._window:
-            held -= self._recent.popleft().height
+            self._recent.append((*_reach(rows), rows.select([*self._keys, "ordinal"])))
+            self._held += rows.height
+        while len(self._recent) > 1 and self._held - self._recent[0][2].height >= self._window:
+            self._held -= self._recent.popleft()[2].height
+
+
+_EVENT_TIME = pl.col("event_time").to_physical()
+
+
+def _reach(rows: pl.DataFrame) -> tuple[int, int]:
+    """The first and the last time of rows, ns."""
+    times = rows["event_time"].to_physical()
+    low, high = times.min(), times.max()
+    return (low, high) if isinstance(low, int) and isinstance(high, int) else (0, -1)

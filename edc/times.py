@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
+import polars as pl
+
 SECOND = 1_000_000_000
 """Nanoseconds in a second."""
 
@@ -60,6 +62,26 @@ def parse_iso(text: str) -> int:
         _KNOWN.clear()
     _KNOWN[text[:20] + text[zone_at:]] = whole
     return whole + int(fraction) * _SCALE[len(fraction)]
+
+
+def iso_times(texts: list[str]) -> pl.Series:
+    """As `parse_iso`, for many at once: a column of Int64. Raises ValueError."""
+    column = pl.Series(texts, dtype=pl.String)
+    zone = texts[0][26:] if texts else ""
+    fraction = column.str.slice(20, 6)
+    if (
+        not (column.str.len_bytes() == _MICROSECONDS).all()
+        or not (column.str.slice(26) == zone).all()
+        or str(fraction.min())[:1] < "0"  # a sign, which would pass for a digit
+    ):
+        return pl.Series(list(map(parse_iso, texts)), dtype=pl.Int64)
+    second = column.str.head(20)
+    starts = {each: parse_iso(f"{each}000000{zone}") for each in second.unique()}
+    try:
+        whole = second.replace_strict(starts, return_dtype=pl.Int64)
+        return whole + fraction.cast(pl.Int64) * 1000
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"not an ISO time among {len(texts)}: {error}") from None
 
 
 def format_iso(ns: int) -> str:

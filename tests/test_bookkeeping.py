@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from edc import files
+from edc.events import Event, Row
 from edc.simulator.tiingo import TiingoSimulator
 from edc.supervisor import Supervisor
+from edc.wire import Batch
 from tests.harness import (
     KEY,
     events_of,
@@ -160,6 +162,13 @@ async def test_a_watermark_waits_for_the_ledger(
     assert read(tmp_path / "lake", "gap")["cause"].to_list() == ["disconnected"]
 
 
+def event_times(queued: Row | Batch) -> list[int]:
+    if isinstance(queued, Batch):
+        return [queued.wire.event_time(message) for message in queued.messages]
+    assert isinstance(queued, Event)
+    return [queued.event_time]
+
+
 async def test_a_watermark_never_passes_an_event_that_is_not_on_disk(tmp_path: Path) -> None:
     simulator = TiingoSimulator(key=KEY, rate=2000, events=2000)
     async with serving(simulator):
@@ -173,9 +182,10 @@ async def test_a_watermark_never_passes_an_event_that_is_not_on_disk(tmp_path: P
                 until_ns = marks(tmp_path)["crypto"]["until"]
                 assert isinstance(until_ns, int)
                 in_memory = [
-                    row.event_time  # type: ignore[union-attr]
+                    event_time
                     for kind in ("trade", "quote")
-                    for row in daemon.queues[kind]._rows
+                    for queued in daemon.queues[kind]._rows
+                    for event_time in event_times(queued)
                 ]
                 assert all(moment >= until_ns for moment in in_memory)
             await until_events(daemon, 2000)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edc.events import Row, Trade
 from edc.queues import Queue, WhenFull
+from edc.wire import Batch
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
 DRAIN = "drain"
@@ -20,7 +21,7 @@ def row(number: int) -> Trade:
     return Trade(symbol="a", asset_type="stock", event_time=number, last_price=1.0, last_size=None)
 
 
-def numbers(rows: Sequence[Row]) -> list[int]:
+def numbers(rows: Sequence[Row | Batch]) -> list[int]:
     """The numbers of rows."""
     return [event.event_time for event in rows if isinstance(event, Trade)]
 

@@ -29,7 +29,8 @@ SEES = {
     "edc.markets": ("times",),
     # The contracts, and those who keep them.
     "edc.transport": NOBODY,
-    "edc.adapters": ("events", "times", "transport"),
+    "edc.wire": ("events",),
+    "edc.adapters": ("events", "times", "transport", "wire"),
     "edc.sinks": NOBODY,
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
@@ -44,7 +45,8 @@ SEES = {
     ),
     "edc.sinks.parquet": ("errors", "events", "lake", "sinks"),
     # The two loops and what they are made of.
-    "edc.queues": ("events",),
+    "edc.queues": ("events", "wire"),
+    "edc.chunks": ("events", "wire"),
     "edc.ledger": ("events", "files", "queues"),
     "edc.sequences": ("events",),
     "edc.watermarks": ("files", "times"),
@@ -55,10 +57,13 @@ SEES = {
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.ingest": (
         *("adapters", "deadletters", "errors", "events", "ledger", "metrics", "queues"),
-        *("sequences", "times", "transport", "watermarks"),
+        *("sequences", "times", "transport", "watermarks", "wire"),
     ),
     "edc.spool": ("errors", "events", "files"),
-    "edc.deliver": ("errors", "events", "files", "metrics", "queues", "retry", "sinks", "spool"),
+    "edc.deliver": (
+        *("chunks", "errors", "events", "files", "metrics", "queues", "retry", "sinks", "spool"),
+        "wire",
+    ),
     # The lake at rest.
     "edc.seal": NOBODY,
     "edc.partitions": ("files", "seal", "times"),
@@ -157,7 +162,7 @@ SEES = {
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
-VENDOR_SEES = ("adapters", "errors", "events", "times", "transport")
+VENDOR_SEES = ("adapters", "errors", "events", "times", "transport", "wire")
 
 HOMES = {
     "aiohttp": ("edc.server", "edc.simulator"),

@@ -448,7 +448,7 @@ def test_the_window_is_bounded_by_its_size_and_one_chunk() -> None:
     for start in range(0, 400, 4):
         counted(ordinals, [trade(float(price)) for price in range(start, start + 4)])
 
-        assert sum(frame.height for frame in ordinals._recent) < 10 + 4
+        assert sum(rows.height for _, _, rows in ordinals._recent) < 10 + 4
 
 
 PRINT = st.tuples(

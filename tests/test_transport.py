@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -34,11 +34,12 @@ FAST = Timing(open_timeout=0.3, close_timeout=0.3, ping_after=0.3, ping_timeout=
 
 
 class Collector:
-    """A receiver that keeps what it is given and, if told so, has no room after each frame."""
+    """A receiver that keeps what it is given and, if told so, has no room after each read."""
 
     def __init__(self, *, narrow: bool = False) -> None:
         self.frames: list[Frame] = []
         self.waits = 0
+        self.deliveries = 0
         self.epoch = 0
         self._narrow = narrow
 
@@ -48,6 +49,12 @@ class Collector:
 
     def receive(self, frame: Frame) -> bool:
         self.frames.append(frame)
+        return not self._narrow
+
+    def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+        self.deliveries += 1
+        for data in frames:
+            self.receive(Frame(data, received_ns, epoch))
         return not self._narrow
 
     async def room(self) -> None:
@@ -150,7 +157,7 @@ async def test_frames_carry_bytes_receive_time_and_epoch_up_to_the_last_before_t
     assert {(frame.received_ns, frame.epoch, frame.status) for frame in receiver.frames} == {
         (7, 1, 0)
     }
-    assert receiver.waits == len(receiver.frames)
+    assert receiver.waits == receiver.deliveries > 0
 
 
 async def test_a_redirect_is_not_followed_since_the_key_would_go_with_it(connect: Library) -> None:

@@ -18,13 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, cast
+from typing import Annotated, Literal, Protocol, cast, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from edc.events import Event
 from edc.times import parse_duration
 from edc.transport import Frame, Request
+from edc.wire import Short
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds, written as `"200ms"`, `"60s"`, `"5m"`."""
@@ -122,6 +123,16 @@ class WebsocketAdapter(Adapter, Protocol):
     def subscribe(self) -> Sequence[str]:
         """The messages to send on a new connection, in order."""
         ...
+
+
+@runtime_checkable
+class HasShort(Protocol):
+    """An adapter that reads its commonest frames many at once; `decode` reads them all the same.
+
+    None where the feed has no such frames.
+    """
+
+    short: Short | None
 
 
 class PollAdapter(Adapter, Protocol):

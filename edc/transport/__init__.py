@@ -6,6 +6,7 @@ the supervisor waits and calls `run` again. Exceptions of the libraries below do
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -43,6 +44,10 @@ class Receiver(Protocol):
 
         Raises Fatal or Retriable where the frame says that this connection is over.
         """
+        ...
+
+    def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+        """As `receive`, for what one read of a websocket gave."""
         ...
 
     async def room(self) -> None:

@@ -10,6 +10,8 @@ from edc.transport import Receiver
 
 MOST_BYTES = 1 << 20
 """Of one message, after decompression."""
+MOST_AT_ONCE = 1024
+"""Messages that are handed over together: what a queue may take beyond its capacity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +26,14 @@ class Timing:
 
 
 class Socket(Protocol):
-    """An open connection. `frames` were received so far; `waiting` while there is no room."""
+    """An open connection. `frames` were delivered so far."""
 
     frames: int
-    waiting: bool
+
+    @property
+    def waiting(self) -> bool:
+        """There is no room."""
+        ...
 
     async def send(self, message: str) -> None:
         """Send a text message."""

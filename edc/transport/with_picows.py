@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections import deque
+import time
 from collections.abc import AsyncIterator, Callable
 
 import picows
@@ -18,8 +18,9 @@ from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
 from edc.errors import EdcError
-from edc.transport import Frame, Receiver
+from edc.transport import Receiver
 from edc.transport.sockets import (
+    MOST_AT_ONCE,
     MOST_BYTES,
     Timing,
     broken,
@@ -64,8 +65,8 @@ async def connect(url: str, timing: Timing) -> AsyncIterator["Socket"]:
 class Socket(WSListener):
     """See `edc.transport.sockets.Socket`.
 
-    While there is no room, reading from the connection is paused; the frames of the last read that
-    have not been delivered are kept, at most as many as the library reads at once.
+    The messages of one read are delivered together. While there is no room, reading from the
+    connection is paused and they are kept, at most as many as the library reads at once.
     """
 
     def __init__(self, timing: Timing) -> None:
@@ -74,10 +75,11 @@ class Socket(WSListener):
         self.gone = asyncio.Event()
         self._timing = timing
         self._transport: WSTransport
-        self._receive: Callable[[Frame], bool] = _nothing
-        self._now_ns: Callable[[], int] = int
+        self._receive: Callable[[list[bytes], int, int], bool] = _nothing
+        self._now_ns: Callable[[], int] = time.time_ns
         self._epoch = 0
-        self._kept: deque[bytes] = deque()
+        self._read: list[bytes] = []
+        self._read_ns = 0
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._stir = asyncio.Event()
@@ -91,33 +93,37 @@ class Socket(WSListener):
         transport.underlying_transport.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """Deliver a message, or keep it while there is no room."""
+        """Gather the messages of a read, and deliver them with its last one, if there is room."""
         kind = frame.msg_type
         if frame.fin and (kind is _TEXT or kind is _BINARY):
-            data = frame.get_payload_as_bytes()
+            data: bytes | None = frame.get_payload_as_bytes()
         elif kind in _CONTROL:
+            data = None
             self._control(transport, frame)
-            return
         else:
-            whole = self._joined(transport, frame)
-            if whole is None:
-                return
-            data = whole
-        self.frames += 1
-        if self.waiting:
-            self._kept.append(data)
-            return
+            data = self._joined(transport, frame)
+        read = self._read
+        if data is not None:
+            if not read:
+                self._read_ns = self._now_ns()
+            read.append(data)
+        last = frame.last_in_buffer or len(read) >= MOST_AT_ONCE
+        if last and read and not self.waiting and not self._handed_over():
+            self.waiting = True
+            transport.underlying_transport.pause_reading()
+            self._stir.set()
+
+    def _handed_over(self) -> bool:
+        """False where there is no room for more."""
+        frames, self._read = self._read[:MOST_AT_ONCE], self._read[MOST_AT_ONCE:]
+        self.frames += len(frames)
         try:
-            if self._receive(Frame(data, self._now_ns(), self._epoch)):
-                return
+            return self._receive(frames, self._read_ns, self._epoch)
         except Exception as error:  # noqa: BLE001 - `read` raises it: it is the receiver's
             self._failure = error
             self._receive = _nothing
-            transport.disconnect(graceful=False)
-            return
-        self.waiting = True
-        transport.underlying_transport.pause_reading()
-        self._stir.set()
+            self._transport.disconnect(graceful=False)
+            return True
 
     def _joined(self, transport: WSTransport, frame: WSFrame) -> bytes | None:
         """The whole of a message that came in parts, with its last one."""
@@ -165,12 +171,14 @@ class Socket(WSListener):
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:
         """Let frames come until the connection has ended; those that were kept go first."""
-        self._receive, self._now_ns, self._epoch = receiver.receive, now_ns, epoch
+        self._receive, self._now_ns, self._epoch = receiver.receive_many, now_ns, epoch
         has_room = True
         while True:
             if not has_room:
                 await receiver.room()
-            has_room = self._deliver_kept()
+            has_room = True
+            while self._read and has_room:
+                has_room = self._handed_over()
             if not has_room:
                 continue
             self.waiting = False
@@ -183,13 +191,6 @@ class Socket(WSListener):
         if self._failure is not None:
             raise self._failure
         return await self._end()
-
-    def _deliver_kept(self) -> bool:
-        """Deliver what was kept while there is room; False where there is none any more."""
-        while self._kept:
-            if not self._receive(Frame(self._kept.popleft(), self._now_ns(), self._epoch)):
-                return False
-        return True
 
     async def _end(self) -> str:
         """Why the connection has ended."""
@@ -217,7 +218,7 @@ class Socket(WSListener):
         self._transport.disconnect(graceful=False)
 
 
-def _nothing(_frame: Frame) -> bool:
+def _nothing(_frames: list[bytes], _received_ns: int, _epoch: int) -> bool:
     return True
 
 

@@ -1,5 +1,6 @@
 """Websockets by `websockets`: pure Python, with compression, the one that is always installed."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
@@ -14,7 +15,7 @@ from websockets.exceptions import (
 )
 
 from edc.errors import EdcError, Retriable
-from edc.transport import Frame, Receiver
+from edc.transport import Receiver
 from edc.transport.sockets import (
     MOST_BYTES,
     Timing,
@@ -59,8 +60,18 @@ class Socket:
 
     def __init__(self, connection: ClientConnection) -> None:
         self.frames = 0
-        self.waiting = False
         self._connection = connection
+        self._receiver: Receiver
+        self._epoch = 0
+        self._read: list[bytes] = []
+        self._read_ns = 0
+        self._until_room: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """There is no room."""
+        return self._until_room is not None
 
     async def send(self, message: str) -> None:
         """Send a text message. Where the peer has gone, `read` says so, after its last words."""
@@ -68,18 +79,48 @@ class Socket:
             await self._connection.send(message)
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:
-        """Deliver frames, what the library still held at the end included."""
-        receive, recv = receiver.receive, self._connection.recv
-        while True:
-            try:
-                data = await recv(decode=False)
-            except ConnectionClosed as error:
-                return str(error)
-            self.frames += 1
-            if not receive(Frame(data, now_ns(), epoch)):
-                self.waiting = True
-                await receiver.room()
-                self.waiting = False
+        """Deliver frames, those together that need not be waited for, to the last one."""
+        self._receiver, self._epoch = receiver, epoch
+        recv, call_soon = self._connection.recv, asyncio.get_running_loop().call_soon
+        why = ""
+        try:
+            while not why:
+                try:
+                    data = await recv(decode=False)
+                except ConnectionClosed as error:
+                    why = str(error)
+                else:
+                    if not self._read:
+                        self._read_ns = now_ns()
+                        call_soon(self._deliver)  # `recv` gives what has come without a pause
+                    self._read.append(data)
+                while self._until_room is not None or (why and self._read):
+                    if self._until_room is not None:
+                        await self._until_room
+                    self._deliver()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            if self._until_room is not None:
+                self._until_room.cancel()
+        return why
+
+    def _deliver(self) -> None:
+        """Hand over what was read, if there is room."""
+        if not self._read or self._until_room is not None or self._failure is not None:
+            return
+        frames, self._read = self._read, []
+        self.frames += len(frames)
+        try:
+            if not self._receiver.receive_many(frames, self._read_ns, self._epoch):
+                self._until_room = asyncio.create_task(self._wait_for_room())
+        except Exception as error:  # noqa: BLE001 - `read` raises it: it is the receiver's
+            self._failure = error
+            self._connection.transport.abort()
+
+    async def _wait_for_room(self) -> None:
+        await self._receiver.room()
+        self._until_room = None
 
     async def ping(self) -> None:
         """Send a ping, and return when it is answered."""

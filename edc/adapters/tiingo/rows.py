@@ -1,8 +1,11 @@
 """Events from Tiingo's values, the same for both protocols: symbols, times and missing sides."""
 
+import polars as pl
+
 from edc.adapters import FeedPlan
 from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
 from edc.times import parse_iso
+from edc.wire import Values, mapped
 
 _MOST_KNOWN = 100_000
 
@@ -39,6 +42,14 @@ class Rows:
                 self._known = dict(self._listed)
             self._known[ticker] = known
         return known
+
+    def all_of(self, tickers: list[str]) -> dict[str, Values]:
+        """The columns of symbols and asset types of many tickers; see `of`."""
+        column = pl.Series(tickers, dtype=pl.String)
+        known = {ticker: self.of(ticker) for ticker in column.unique()}
+        symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
+        asset_types = {ticker: asset_type for ticker, (_, asset_type) in known.items()}
+        return {"symbol": mapped(column, symbols), "asset_type": mapped(column, asset_types)}
 
     def trade(
         self,

@@ -17,14 +17,29 @@ vendor adds fields at the end. What the pages leave open is read as follows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from edc.adapters import FeedPlan, Silence
+from edc.adapters.tiingo.messages import (
+    CRYPTO,
+    FX,
+    CryptoQuote,
+    CryptoTrade,
+    EquityMessage,
+    EquityReferenceMessage,
+    IexBreak,
+    IexMessage,
+    IexQuote,
+    IexReferenceMessage,
+    IexTrade,
+    Liquidity,
+    Reference,
+)
 from edc.adapters.tiingo.options import LEVELS, TiingoFeedOptions, refusal
 from edc.adapters.tiingo.rows import Rows
+from edc.adapters.tiingo.short import short_way
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.transport import Frame
@@ -32,127 +47,6 @@ from edc.transport import Frame
 _PATHS = {"iex": "iex", "equity": "equity/intraday", "fx": "fx", "crypto": "crypto"}
 _SILENCE = 150.0
 """Seconds. Heartbeats come every 30 (the page) to 120 (observed); a quiet ticker is quieter."""
-
-
-class _IexTop(Struct, array_like=True, gc=False):
-    date: str
-    ns: int
-    ticker: str
-    bid_size: float | None
-    bid: float | None
-    mid: float | None
-    ask: float | None
-    ask_size: float | None
-    last: float | None
-    last_size: float | None
-    halted: int | None
-    after_hours: int | None
-    sweep: int | None
-    odd_lot: int | None
-    nms_exempt: int | None
-
-
-class _IexQuote(_IexTop, array_like=True, gc=False, tag="Q"):
-    pass
-
-
-class _IexTrade(_IexTop, array_like=True, gc=False, tag="T"):
-    pass
-
-
-class _IexBreak(_IexTop, array_like=True, gc=False, tag="B"):
-    pass
-
-
-class _Reference(Struct, array_like=True, gc=False):
-    date: str
-    ticker: str
-    price: float
-
-
-class _Liquidity(Struct, array_like=True, gc=False):
-    date: str
-    ticker: str
-    spread: float | None
-    bid_size: float | None
-    bid: float | None
-    reference: float | None
-    ask: float | None
-    ask_size: float | None
-
-
-class _FxQuote(Struct, array_like=True, gc=False, tag="Q"):
-    ticker: str
-    date: str
-    bid_size: float | None
-    bid: float | None
-    mid: float | None
-    ask_size: float | None
-    ask: float | None
-
-
-class _CryptoTrade(Struct, array_like=True, gc=False, tag="T"):
-    ticker: str
-    date: str
-    exchange: str
-    size: float
-    price: float
-
-
-class _CryptoQuote(Struct, array_like=True, gc=False, tag="Q"):
-    ticker: str
-    date: str
-    exchange: str
-    bid_size: float | None
-    bid: float | None
-    mid: float | None
-    ask_size: float | None
-    ask: float | None
-
-
-class _CryptoSynthetic(Struct, array_like=True, gc=False, tag="SA"):
-    ticker: str
-    date: str
-    exchange: str
-    price: float
-
-
-class _Message(Struct, gc=False, rename="camel"):
-    message_type: Literal["A"]
-
-
-class _IexMessage(_Message, gc=False):
-    service: Literal["iex"]
-    data: _IexQuote | _IexTrade | _IexBreak
-
-
-class _IexReferenceMessage(_Message, gc=False):
-    service: Literal["iex"]
-    data: _Reference
-
-
-class _EquityReferenceMessage(_Message, gc=False):
-    service: Literal["cons"]
-    data: _Reference
-
-
-class _EquityMessage(_Message, gc=False):
-    service: Literal["cons"]
-    data: _Liquidity
-
-
-class _FxMessage(_Message, gc=False):
-    service: Literal["fx"]
-    data: _FxQuote
-
-
-class _CryptoMessage(_Message, gc=False):
-    service: Literal["crypto_data"]
-    data: _CryptoTrade | _CryptoQuote | _CryptoSynthetic
-
-
-_FX = msgspec.json.Decoder(_FxMessage).decode
-_CRYPTO = msgspec.json.Decoder(_CryptoMessage).decode
 
 
 class _Answer(Struct):
@@ -186,6 +80,7 @@ class TiingoStream:
         self._rows = Rows(plan)
         self._key = plan.key
         self._event = self._reader(channel)
+        self.short = short_way(channel, self._rows)
 
     def subscribe(self) -> Sequence[str]:
         """One message. The key is part of it; the vendor knows no other handshake."""
@@ -210,21 +105,21 @@ class TiingoStream:
         if channel == "crypto":
             return self._crypto
         if channel == "equity" and self._level == 4:  # noqa: PLR2004 - the vendor's number
-            liquidity = msgspec.json.Decoder(_EquityMessage).decode
+            liquidity = msgspec.json.Decoder(EquityMessage).decode
             return lambda data: self._liquidity(liquidity(data).data)
         if channel == "equity":
-            equity = msgspec.json.Decoder(_EquityReferenceMessage).decode
+            equity = msgspec.json.Decoder(EquityReferenceMessage).decode
             return lambda data: self._reference(equity(data).data, None)
         if self._level == 6:  # noqa: PLR2004 - the vendor's number
-            reference = msgspec.json.Decoder(_IexReferenceMessage).decode
+            reference = msgspec.json.Decoder(IexReferenceMessage).decode
             return lambda data: self._reference(reference(data).data, "IEX")
-        top = msgspec.json.Decoder(_IexMessage).decode
+        top = msgspec.json.Decoder(IexMessage).decode
         return lambda data: self._iex(top(data).data)
 
-    def _reference(self, data: _Reference, exchange: str | None) -> Event:
+    def _reference(self, data: Reference, exchange: str | None) -> Event:
         return self._rows.reference(data.ticker, data.date, data.price, exchange)
 
-    def _iex(self, data: _IexQuote | _IexTrade | _IexBreak) -> Event:
+    def _iex(self, data: IexQuote | IexTrade | IexBreak) -> Event:
         flags = {
             "halted": data.halted,
             "after_hours": data.after_hours,
@@ -233,7 +128,7 @@ class TiingoStream:
             "rule_611_exempt": data.nms_exempt,
         }
         conditions = ",".join(name for name, flag in flags.items() if flag) or None
-        if isinstance(data, _IexQuote):
+        if isinstance(data, IexQuote):
             return self._rows.quote(
                 *(data.ticker, data.date, data.bid, data.bid_size, data.ask, data.ask_size),
                 data.mid,
@@ -249,22 +144,22 @@ class TiingoStream:
             data.last_size,
             exchange="IEX",
             conditions=conditions,
-            action="cancel" if isinstance(data, _IexBreak) else "new",
+            action="cancel" if isinstance(data, IexBreak) else "new",
         )
 
-    def _liquidity(self, data: _Liquidity) -> Event:
+    def _liquidity(self, data: Liquidity) -> Event:
         return self._rows.quote(
             *(data.ticker, data.date, data.bid, data.bid_size, data.ask, data.ask_size),
             conditions="estimated",
         )
 
     def _crypto(self, frame: bytes) -> Event:
-        data = _CRYPTO(frame).data
-        if isinstance(data, _CryptoTrade):
+        data = CRYPTO(frame).data
+        if isinstance(data, CryptoTrade):
             return self._rows.trade(
                 data.ticker, data.date, data.price, data.size, exchange=data.exchange
             )
-        if isinstance(data, _CryptoQuote):
+        if isinstance(data, CryptoQuote):
             return self._rows.quote(
                 data.ticker,
                 data.date,
@@ -278,7 +173,7 @@ class TiingoStream:
         return self._rows.reference(data.ticker, data.date, data.price, data.exchange)
 
     def _fx(self, frame: bytes) -> Event:
-        data = _FX(frame).data
+        data = FX(frame).data
         return self._rows.quote(
             data.ticker,
             data.date,
