@@ -70,7 +70,8 @@ def iso_times(texts: list[str]) -> pl.Series:
     zone = texts[0][26:] if texts else ""
     fraction = column.str.slice(20, 6)
     if (
-        not (column.str.len_bytes() == _MICROSECONDS).all()
+        not texts
+        or not (column.str.len_bytes() == _MICROSECONDS).all()
         or not (column.str.slice(26) == zone).all()
         or str(fraction.min())[:1] < "0"  # a sign, which would pass for a digit
     ):

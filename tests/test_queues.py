@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edc.events import Row, Trade
-from edc.queues import Queue, WhenFull
-from edc.wire import Batch
+from edc.events import Origin, Row, Trade
+from edc.queues import PLENTY, Queue, WhenFull
+from edc.wire import Batch, Values
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
 DRAIN = "drain"
@@ -152,3 +152,72 @@ def test_a_queue_behaves_as_a_plain_deque_with_its_policy(
 
     assert queue.accepted == drained + len(queue) + overrun
     assert offered == queue.accepted + refused
+
+
+class Numbers:
+    """A wire of which the messages are numbers: enough for a queue."""
+
+    event_type = "trade"
+
+    def columns(self, messages: list[int]) -> dict[str, Values]:
+        raise NotImplementedError
+
+    def event_time(self, message: int) -> int:
+        return message
+
+    def frame(self, message: int) -> bytes:
+        raise NotImplementedError
+
+
+def batch(first: int, length: int) -> Batch:
+    """Messages first, first + 1 and so on."""
+    messages = list(range(first, first + length))
+    return Batch(Numbers(), Origin("f", "v", "s", 1), 0, messages, lambda _: None)
+
+
+def flat(queued: Sequence[Row | Batch]) -> list[int]:
+    """The numbers of rows and of messages."""
+    return [
+        number
+        for each in queued
+        for number in (each.messages if isinstance(each, Batch) else numbers([each]))
+    ]
+
+
+@PROPERTY
+@given(st.lists(st.none() | st.integers(1, 9) | st.tuples(st.integers(1, 25)), max_size=40))
+def test_rows_and_batches_leave_in_the_order_in_which_they_came(
+    steps: list[int | tuple[int] | None],
+) -> None:
+    """None puts a row, a number a batch of as many, a tuple drains as many."""
+    queue = Queue("trade", 12, WhenFull.BLOCK)
+    put, left = 0, []
+    for step in steps:
+        if step is None:
+            queue.put(row(put))
+            put += 1
+        elif isinstance(step, int):
+            queue.put_batch(batch(put, step))
+            put += step
+        else:
+            waiting = len(queue)
+            taken = flat(queue.drain(step[0]))
+            assert min(step[0], waiting) <= len(taken) < step[0] + 9
+            left += taken
+        assert len(queue) == put - len(left)
+        assert (queue.accepted, queue.taken) == (put, len(left))
+        assert queue.must_wait == (len(queue) >= 12)
+        assert queue.plenty.is_set() == (len(queue) >= 12)
+    assert left + flat(queue.drain()) == list(range(put))
+
+
+async def test_plenty_is_told_before_the_queue_is_full() -> None:
+    queue = Queue("trade", 10 * PLENTY, WhenFull.BLOCK)
+
+    queue.put_batch(batch(0, PLENTY - 1))
+    assert not queue.plenty.is_set()
+    queue.put(row(0))
+    await queue.plenty.wait()
+    assert not queue.must_wait
+    queue.drain(1)
+    assert not queue.plenty.is_set()

@@ -1,0 +1,224 @@
+"""The short way: many messages at once become the very rows that each of them becomes alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from edc.adapters import HasShort
+from edc.chunks import make_chunk
+from edc.deadletters import DeadLetters
+from edc.errors import Skippable
+from edc.events import Event, Gap, Origin, Trade, to_frame
+from edc.ingest import Ingest
+from edc.ledger import Ledger
+from edc.metrics import FeedStats
+from edc.queues import Queue, WhenFull
+from edc.times import SECOND, iso_times, parse_iso
+from edc.transport import Frame
+from edc.wire import Batch
+from tests.test_adapters import build
+
+PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
+ZONE = "America/New_York"
+START = 1_771_006_162 * SECOND
+FEEDS: dict[str, dict[str, Any]] = {
+    "crypto": {"channel": "crypto", "symbols": {"crypto": ["btcusd", "*"]}},
+    "fx": {"channel": "fx", "symbols": {"fx": ["eurusd", "gbpaud"]}},
+}
+
+NUMBERS = st.none() | st.just(0) | st.just(0.0) | st.floats(1e-9, 1e9) | st.integers(0, 10**6)
+TICKERS = st.sampled_from(
+    ["btcusd", "BTCUSD", "eth/usd", "ETH-USD", "sol_usd", "eurusd", "GBP/AUD"]
+)
+DATES = st.one_of(
+    st.integers(0, 999_999).map(lambda micros: f"2026-02-13T13:09:22.{micros:06d}+00:00"),
+    st.sampled_from(
+        [
+            "2026-02-13T13:09:23.000001-05:00",
+            "2026-02-13T13:09:22Z",
+            "2026-02-13T13:09:22.5Z",
+            "2026-02-13T13:09:22.668051234+00:00",
+            "2026-02-13T24:00:00.000000+00:00",
+            "2026-02-13T13:09:22.+12345+00:00",
+            "2026-02-13T13:09:22.12345 +00:00",
+            "2026-02-30T13:09:22.123456+00:00",
+            "yesterday",
+        ]
+    ),
+)
+EXCHANGES = st.sampled_from(["binance", "kraken", "Ünïcode", ""])
+CRYPTO_QUOTE = st.tuples(
+    *(st.just("Q"), TICKERS, DATES, EXCHANGES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+)
+CRYPTO_TRADE = st.tuples(
+    st.just("T"), TICKERS, DATES, EXCHANGES, st.floats(0, 1e9), st.floats(0, 1e9)
+)
+FX_QUOTE = st.tuples(st.just("Q"), TICKERS, DATES, NUMBERS, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+
+
+def frame_of(service: str, data: object) -> bytes:
+    return json.dumps({"service": service, "messageType": "A", "data": data}).encode()
+
+
+def crypto_trade(number: int, **change: Any) -> bytes:
+    """A trade, the number in its price and time."""
+    date = f"2026-02-13T18:09:22.{number:06d}+00:00"
+    fields = {"ticker": "btcusd", "date": date, "exchange": "kraken", "size": 1.0, "price": number}
+    return frame_of("crypto_data", ["T", *(fields | change).values()])
+
+
+def crypto_quote(number: int) -> bytes:
+    date = f"2026-02-13T18:09:22.{number:06d}+00:00"
+    return frame_of("crypto_data", ["Q", "btcusd", date, "kraken", 1, number, None, 1, number])
+
+
+class Feed:
+    """A live feed with its queues, of which the test is the spool."""
+
+    def __init__(self, folder: Path, feed: str = "crypto", *, live: bool = True) -> None:
+        self.adapter = build("tiingo", FEEDS[feed])
+        self.queues = {
+            kind: Queue(kind, 10**6, WhenFull.BLOCK) for kind in ("trade", "quote", "ref_px")
+        }
+        self.gaps = Queue("gap", 100, WhenFull.BLOCK)
+        self.ledger = Ledger(self.gaps, lambda: START)
+        self.stats = FeedStats(feed, "tiingo", f"tiingo_{feed}")
+        self.letters = DeadLetters(folder)
+        self.ingest = Ingest(
+            *(self.adapter, self.stats, self.queues, self.letters, self.ledger), lambda: START
+        )
+        self.epoch = self.ingest.connected()
+        if live:
+            self.stats.state = "live"
+
+    def receive(self, frames: list[bytes], after_ns: int = 0) -> None:
+        assert self.ingest.receive_many(frames, START + after_ns, self.epoch)
+
+    def chunk(self, event_type: str) -> pl.DataFrame:
+        """The rows of what is queued; what could not be read is sent the long way."""
+        made = make_chunk(event_type, self.queues[event_type].drain(), ZONE)
+        for batch in made.unread:
+            batch.again(batch)
+        return made.frame
+
+
+def the_long_way(feed: Feed, frames: list[bytes], event_type: str) -> pl.DataFrame:
+    events: list[Event] = []
+    for data in frames:
+        try:
+            events += feed.adapter.decode(Frame(data, START, feed.epoch))
+        except Skippable:
+            continue
+    for event in events:
+        event.created_at = START
+        event.origin = Origin("f", "tiingo", feed.stats.source, feed.epoch)
+    return to_frame(event_type, [each for each in events if each.event_type == event_type], ZONE)
+
+
+@PROPERTY
+@given(st.lists(CRYPTO_QUOTE | CRYPTO_TRADE, min_size=1, max_size=30), st.integers(1, 40))
+def test_crypto_makes_the_same_rows_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Any], at_once: int
+) -> None:
+    _compare(tmp_path_factory.mktemp("dead"), "crypto", "crypto_data", messages, at_once)
+
+
+@PROPERTY
+@given(st.lists(FX_QUOTE, min_size=1, max_size=30), st.integers(1, 40))
+def test_fx_makes_the_same_rows_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[Any], at_once: int
+) -> None:
+    _compare(tmp_path_factory.mktemp("dead"), "fx", "fx", messages, at_once)
+
+
+def _compare(folder: Path, name: str, service: str, messages: list[Any], at_once: int) -> None:
+    """The same rows, and the same number of them refused."""
+    feed = Feed(folder, name)
+    frames = [frame_of(service, message) for message in messages]
+    for first in range(0, len(frames), at_once):
+        feed.receive(frames[first : first + at_once])
+    for event_type in ("trade", "quote"):
+        # what goes the long way comes after what did not: the order is that of the rows
+        got = pl.concat([feed.chunk(event_type), feed.chunk(event_type)])
+        want = the_long_way(feed, frames, event_type)
+        every = got.columns
+        assert_frame_equal(got.sort(every), want.sort(every), check_exact=True)
+        assert feed.stats.events[event_type] == want.height
+    kept = sum(feed.stats.skipped.values())
+    assert kept + sum(feed.stats.events.values()) == len(frames)
+
+
+def test_what_a_live_feed_sends_much_goes_the_short_way_and_nothing_else(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, live=False)
+    assert isinstance(feed.adapter, HasShort)
+
+    feed.receive([crypto_trade(0), crypto_trade(1)])
+    first = list(feed.queues["trade"].drain())
+    feed.receive([crypto_trade(2), crypto_quote(3), crypto_trade(4)])
+    live = list(feed.queues["trade"].drain())
+    feed.receive([crypto_trade(5), b'{"messageType": "H"}'])
+    mixed = list(feed.queues["trade"].drain())
+
+    assert [type(each) for each in first] == [Trade, Trade]  # it turned live within this read
+    assert [type(each) for each in live] == [Batch]
+    assert [type(each) for each in mixed] == [Trade]
+    assert len(feed.queues["quote"]) == 1
+
+
+def test_one_message_without_a_row_costs_the_others_nothing(tmp_path: Path) -> None:
+    feed = Feed(tmp_path)
+    frames = [crypto_trade(number) for number in range(1000)]
+    frames[617] = crypto_trade(617, date="2026-02-30T18:09:22.000617+00:00")
+
+    feed.receive(frames)
+    rows = feed.chunk("trade")
+
+    assert rows["last_price"].to_list() == [number for number in range(1000) if number != 617]
+    assert len(feed.queues["trade"]) == 0
+    assert feed.stats.events["trade"] == 999
+    assert dict(feed.stats.skipped) == {"malformed": 1}
+    feed.ledger.settle()
+    lost = [(gap.cause, gap.rows_lost) for gap in feed.gaps.drain() if isinstance(gap, Gap)]
+    assert lost == [("undecodable", None)]
+    (letter,) = (tmp_path / ".dead" / "crypto.jsonl").read_text().splitlines()
+    assert "2026-02-30T18:09:22.000617+00:00" in letter
+
+
+def test_rows_lie_in_the_order_in_which_they_were_received(tmp_path: Path) -> None:
+    """Messages of two wires, and events that went the long way between them."""
+    crypto, fx = Feed(tmp_path / "a"), Feed(tmp_path / "b", "fx")
+    fx.queues = crypto.queues
+    fx.ingest = Ingest(*(fx.adapter, fx.stats, fx.queues, fx.letters, fx.ledger), lambda: START)
+    fx.epoch = fx.ingest.connected()
+    fx.stats.state = "live"
+    eurusd = ["Q", "eurusd", "2026-02-13T18:09:22.000001+00:00", 1, 1.1, None, 1, 1.2]
+
+    crypto.receive([crypto_quote(1), crypto_quote(2)], 10)
+    fx.receive([frame_of("fx", eurusd)], 20)
+    crypto.receive([crypto_quote(3), b'{"messageType": "H"}'], 30)
+    crypto.receive([crypto_quote(4)], 40)
+
+    rows = crypto.chunk("quote")
+    assert rows["bid"].to_list() == [1.0, 2.0, 1.1, 3.0, 4.0]
+    assert rows["created_at"].dt.epoch("ns").to_list() == [
+        START + after for after in (10, 10, 20, 30, 40)
+    ]
+    assert rows["source"].to_list() == ["tiingo_crypto"] * 2 + ["tiingo_fx"] + ["tiingo_crypto"] * 2
+
+
+@PROPERTY
+@given(st.lists(DATES | st.text(max_size=34), max_size=8))
+def test_many_times_are_read_as_one_is(texts: list[str]) -> None:
+    try:
+        expected = [parse_iso(text) for text in texts]
+    except ValueError:
+        with pytest.raises(ValueError):  # noqa: PT011 - the type is the promise
+            iso_times(texts)
+    else:
+        assert iso_times(texts).to_list() == expected
