@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run check test soak torture fix clean
+.PHONY: help setup demo run check test soak torture bench fix clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,9 +40,12 @@ soak: $(READY) ## ten minutes at 20,000 events a second, memory watched
 torture: $(READY) ## hundreds of kills, torn files, full disks, dead peers (TORTURE="--only kills")
 	$(BIN)/python -m tests.torture $(TORTURE)
 
+bench: $(READY) ## what an event costs, beside other recorders (BENCH="--no-peers")
+	$(BIN)/python -m tests.bench $(BENCH)
+
 fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, caches and the demo's data
-	rm -rf $(VENV) data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .bench-env data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

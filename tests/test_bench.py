@@ -1,12 +1,19 @@
 """The short forms of what is measured: the same code, and what it must find."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from edc.events import Quote, Trade
+from edc.times import SECOND
+from edc.transport import Frame
+from tests.bench.frames import BEGIN, WORKLOADS, Workload, repeated
+from tests.bench.measured import Load, calibration, edc
 from tests.bench.overload import BOUND, Result, overload
-from tests.bench.vendor import Vendor, frames_of_a_second
+from tests.test_adapters import build
+from tests.test_wire import Feed
 
 
 def test_memory_is_bounded_while_the_sink_stands_still_and_all_is_recovered(tmp_path: Path) -> None:
@@ -37,12 +44,74 @@ def test_an_overload_fails_for_what_it_promises(change: dict[str, object], probl
     assert any(problem in each for each in result.problems())
 
 
-def test_the_vendor_of_the_bench_sends_distinct_frames_of_one_second() -> None:
-    frames = frames_of_a_second(1000, ["btcusd"])
+@pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
+def test_a_second_of_frames_is_distinct_but_for_the_duplicates_asked_for(
+    workload: Workload,
+) -> None:
+    frames = workload.second(1000, 50, duplicates=0.02)
 
-    payloads = [json.loads(frame[frame.index(b'{"') :]) for frame in frames]
-    stamps = [each["data"][2] for each in payloads]
-    assert len(set(stamps)) == 1000
-    assert {stamp[:20] for stamp in stamps} == {"2026-02-13T18:00:00."}
-    assert [each["data"][0] for each in payloads[:4]] == ["T", "Q", "T", "Q"]
-    assert Vendor(1000, ["btcusd"]).sent == 0
+    twice = [number for number, frame in enumerate(frames) if frame in frames[:number]]
+    assert twice == list(repeated(1000, 0.02))
+    assert len(twice) == 18  # of 20, the first two have nothing to repeat
+    assert all(workload.stamp(BEGIN) in frame for frame in frames)
+
+
+def test_what_the_vendor_of_the_bench_sends_becomes_the_events_that_it_says() -> None:
+    """Written by hand from the vendor's pages: the arrays of crypto `T` and `Q`."""
+    adapter = build("tiingo", {"channel": "crypto", "symbols": {"crypto": ["*"]}})
+    payloads = [
+        json.loads(frame[frame.index(b"{") :]) for frame in WORKLOADS["tiingo"].second(4, 1)
+    ]
+
+    trade, quote = (
+        adapter.decode(Frame(json.dumps(payload).encode(), 0, 1))[0] for payload in payloads[:2]
+    )
+    assert isinstance(trade, Trade)
+    assert isinstance(quote, Quote)
+    assert (trade.symbol, trade.event_time) == ("sym00000usd", BEGIN * SECOND)
+    assert [trade.last_size, trade.last_price] == payloads[0]["data"][4:]
+    assert quote.event_time == BEGIN * SECOND + SECOND // 4
+    assert [quote.bid_size, quote.bid, quote.mid, quote.ask_size, quote.ask] == payloads[1]["data"][
+        4:
+    ]
+
+
+@pytest.mark.parametrize("library", ["picows", "websockets"])
+def test_a_run_of_the_bench_measures_a_lake_that_holds_what_was_sent(
+    tmp_path: Path, library: str
+) -> None:
+    load = Load(events=30_000, symbols=500, rate=20_000)
+
+    reading = edc(load, tmp_path / "run", library)
+
+    assert load.distinct() == 30_000 - 198 - 98
+    assert 0 < reading.events < 30_000
+    assert reading.cpu > 0
+    assert reading.peak > 50
+
+
+def test_a_bench_of_a_lake_that_is_wrong_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Load, "distinct", lambda self: self.events)
+
+    with pytest.raises(RuntimeError, match=r"has 9,902 rows, 9,902 of them"):
+        edc(Load(events=10_000, symbols=50, rate=10_000), tmp_path / "run", "picows")
+
+
+def test_the_way_from_frame_to_chunk_has_not_become_slower(tmp_path: Path) -> None:
+    """In steps of a plain loop on the same core: 55 to 75 of them are what an event takes."""
+    frames = [frame[frame.index(b"{") :] for frame in WORKLOADS["tiingo"].second(60_000, 500)]
+    feed = Feed(tmp_path)
+    ratios = []
+    for _ in range(5):
+        step = calibration()
+        started = time.process_time()
+        for first in range(0, len(frames), 500):
+            feed.receive(frames[first : first + 500])
+        rows = sum(feed.chunk(kind).height for kind in ("trade", "quote"))
+        micros = (time.process_time() - started) / rows * 1e6
+        assert rows == len(frames)
+        ratios.append(micros * 1000 / step)
+
+    assert min(ratios) < 150, ratios

@@ -8,7 +8,6 @@ Then it is killed, and `edc flush`, with a lake that takes rows again, is timed:
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import sys
@@ -21,6 +20,7 @@ from typing import Any
 import polars as pl
 
 from edc import control
+from tests.bench.measured import cpu_of, status_of
 from tests.harness import Process, write_config
 
 BOUND = 384.0
@@ -104,7 +104,7 @@ def _watch(daemon: Process, socket: Path, seconds: float, result: Result) -> Non
         started = started or time.monotonic()
         status: dict[str, Any] = control.ask(socket, "status")
         tables = status["tables"].values()
-        result.memory.append(_status_of(daemon.process.pid, "VmRSS"))
+        result.memory.append(status_of(daemon.process.pid, "VmRSS"))
         result.deepest = max(result.deepest, *(int(table["queued"]) for table in tables))
         result.dropped = sum(int(table["dropped"]) for table in tables)
         result.pending = sum(int(table["spooled"]) for table in tables)
@@ -112,7 +112,7 @@ def _watch(daemon: Process, socket: Path, seconds: float, result: Result) -> Non
         if sum(int(table["written"]) for table in tables):
             raise RuntimeError("the sink does not stand still")
     result.seconds = time.monotonic() - (started or 0.0)
-    result.cpu = _cpu(daemon.process.pid)
+    result.cpu = cpu_of(daemon.process.pid)
 
 
 def _recover(folder: Path, config: Path, result: Result) -> None:
@@ -122,7 +122,7 @@ def _recover(folder: Path, config: Path, result: Result) -> None:
     while flush.process.poll() is None:
         time.sleep(0.02)
         result.recovery_memory = max(
-            result.recovery_memory, _status_of(flush.process.pid, "VmHWM") or 0.0
+            result.recovery_memory, status_of(flush.process.pid, "VmHWM") or 0.0
         )
     if flush.wait():
         raise RuntimeError(flush.output)
@@ -132,21 +132,6 @@ def _recover(folder: Path, config: Path, result: Result) -> None:
         times = rows.select(pl.len(), pl.struct("event_time").n_unique().alias("n")).collect()
         result.recovered += times.item(0, 0)
         result.distinct += times.item(0, 1)
-
-
-def _status_of(pid: int, what: str) -> float:
-    """Memory of a process in MiB; 0 for one that has just ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except FileNotFoundError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), 0.0)
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _say(line: str) -> None:

@@ -1,31 +1,28 @@
 """`python -m tests.bench.vendor --rate 100000`: a vendor that is never the bottleneck.
 
-Sends Tiingo's crypto frames, one event each, in large writes: a second's frames are made before the
-first is sent, and each second that follows is the same text with another second in its times, so
-that no two events are equal and none costs more than a copy of its bytes. Prints one JSON object
-with its URL; when told to end (SIGTERM), one with the number of events sent and of those that it
-owed but could not send because the client did not read.
+Sends the frames of a workload, one event each, in large writes: a second's frames are made before
+the first is sent, and each second that follows is the same text with another second in it, so that
+no two events are equal, but for the duplicates asked for, and none costs more than a copy of its
+bytes. With `--live` the times of the events are those at which they are due, to the tick. Prints
+one JSON object with its URL; when told to end (SIGTERM), one with the number of events sent and of
+those that it owed but could not send because the client did not read.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
-import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
-from edc.simulator.tape import text_frame
+from tests.bench.frames import BEGIN, WORKLOADS, Workload
 
 _TICK = 0.005
+_LIVE_TICK = 0.001
 _MOST_BUFFERED = 4 << 20
-_VENUES = ("gdax", "kraken", "gemini", "bitfinex")
-_BEGIN = datetime(2026, 2, 13, 18, 0, tzinfo=UTC)
 _ACKNOWLEDGED = {
     "messageType": "I",
     "response": {"code": 200, "message": "Success"},
@@ -33,46 +30,44 @@ _ACKNOWLEDGED = {
 }
 
 
-def frames_of_a_second(rate: int, symbols: Sequence[str], seed: int = 1) -> list[bytes]:
-    """`rate` websocket frames, each a trade or a quote, half and half, of `_BEGIN`'s second."""
-    rng = random.Random(seed)
-    second = f"{_BEGIN:%Y-%m-%dT%H:%M:%S}"
-    frames = []
-    for number in range(rate):
-        stamp = f"{second}.{number * 1_000_000 // rate:06d}+00:00"
-        ticker, venue = rng.choice(symbols), rng.choice(_VENUES)
-        price = round(50 + rng.random() * 100, 4)
-        size = round(rng.uniform(0.001, 5), 8)
-        data: list[object] = ["T", ticker, stamp, venue, size, price]
-        if number % 2:
-            ends = [round(price - 0.01, 4), price, round(size * 2, 8), round(price + 0.01, 4)]
-            data = ["Q", ticker, stamp, venue, size, *ends]
-        message = {"service": "crypto_data", "messageType": "A", "data": data}
-        frames.append(text_frame(json.dumps(message, separators=(",", ":")).encode()))
-    return frames
-
-
 class Vendor:
-    """One second of frames, sent again and again with rising times, to whoever subscribes."""
+    """One second of frames, sent again and again with rising times, to whoever connects.
 
-    def __init__(self, rate: int, symbols: Sequence[str]) -> None:
+    `events` is how many a connection gets; None for as many as it takes.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        rate: int,
+        symbols: int,
+        *,
+        events: int | None = None,
+        duplicates: float = 0.0,
+        live: bool = False,
+    ) -> None:
         self.sent = 0
         self.owed = 0
+        self._workload = workload
         self._rate = rate
-        frames = frames_of_a_second(rate, symbols)
-        size = max(1, round(rate * _TICK))
-        self._pieces = [
-            (b"".join(frames[first : first + size]), len(frames[first : first + size]))
-            for first in range(0, rate, size)
-        ]
-        self._stamp = f"{_BEGIN:%Y-%m-%dT%H:%M:%S}.".encode()
+        self._events = events
+        self._live = live
+        self._tick = _LIVE_TICK if live else _TICK
+        frames = workload.second(rate, symbols, duplicates)
+        size = max(1, round(rate * self._tick))
+        self._pieces = [frames[first : first + size] for first in range(0, rate, size)]
+        self._joined = [b"".join(piece) for piece in self._pieces]
+        self._stamp = workload.stamp(BEGIN)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """A connection, from its subscription to its end."""
+        """A connection, from its subscription, where it needs one, to its end."""
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
-        await socket.receive()
-        await socket.send_json(_ACKNOWLEDGED)
+        if "streams" not in request.query:  # cryptofeed subscribes by the address
+            message = await socket.receive()
+            binance = self._workload.name == "binance"
+            number = json.loads(message.data)["id"] if binance else None
+            await socket.send_json({"result": None, "id": number} if binance else _ACKNOWLEDGED)
         assert request.transport is not None
         sending = asyncio.create_task(self._send(request.transport))
         with contextlib.suppress(ConnectionError):
@@ -82,26 +77,29 @@ class Vendor:
         return socket
 
     async def _send(self, transport: asyncio.WriteTransport) -> None:
-        started = time.perf_counter()
-        sent = 0
-        for number in range(1 << 40):
-            second, piece = divmod(number, len(self._pieces))
-            data, events = self._pieces[piece]
-            stamp = f"{_BEGIN + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}.".encode()
+        first = int(time.time()) + 1 if self._live else BEGIN
+        started = time.perf_counter() + (first - time.time() if self._live else 0.0)
+        sent = number = 0
+        while self._events is None or sent < self._events:
+            second, at = divmod(number, len(self._pieces))
+            frames, data = self._pieces[at], self._joined[at]
+            if self._events is not None and sent + len(frames) > self._events:
+                frames = frames[: self._events - sent]
+                data = b"".join(frames)
             while transport.get_write_buffer_size() > _MOST_BUFFERED or (
-                sent >= (time.perf_counter() - started) * self._rate
+                sent + len(frames) * self._live > (time.perf_counter() - started) * self._rate
             ):
-                self.owed = int((time.perf_counter() - started) * self._rate) - sent
-                await asyncio.sleep(_TICK / 2)
-            transport.write(data.replace(self._stamp, stamp))
-            sent += events
-            self.sent += events
+                self.owed = max(0, int((time.perf_counter() - started) * self._rate) - sent)
+                await asyncio.sleep(self._tick / 2)
+            transport.write(data.replace(self._stamp, self._workload.stamp(first + second)))
+            sent += len(frames)
+            self.sent += len(frames)
+            number += 1
 
 
-async def _serve(rate: int, symbols: int) -> None:
-    vendor = Vendor(rate, [f"sym{number:04d}usd" for number in range(symbols)])
+async def _serve(vendor: Vendor, path: str) -> None:
     app = web.Application()
-    app.add_routes([web.get("/crypto", vendor.serve)])
+    app.add_routes([web.get(path, vendor.serve), web.get(path + "/{more}", vendor.serve)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -121,10 +119,21 @@ def _say(what: dict[str, object]) -> None:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.vendor", description=__doc__)
+    parser.add_argument("--workload", choices=sorted(WORKLOADS), default="tiingo")
     parser.add_argument("--rate", type=int, default=100_000, help="events a second")
     parser.add_argument("--symbols", type=int, default=20)
+    parser.add_argument("--events", type=int, help="no more than so many to a connection")
+    parser.add_argument("--duplicates", type=float, default=0.0, help="the part that is repeated")
+    parser.add_argument("--live", action="store_true", help="times of now, not of a past day")
     options = parser.parse_args()
-    asyncio.run(_serve(options.rate, options.symbols))
+    workload = WORKLOADS[options.workload]
+    vendor = Vendor(
+        *(workload, options.rate, options.symbols),
+        events=options.events,
+        duplicates=options.duplicates,
+        live=options.live,
+    )
+    asyncio.run(_serve(vendor, workload.path))
 
 
 if __name__ == "__main__":

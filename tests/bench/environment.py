@@ -1,0 +1,46 @@
+"""The peers' own environment: they are run beside edc, never imported into it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+PACKAGES = ("cryptofeed", "nautilus_trader", "pyarrow", "python-dateutil", "pytz", "websockets")
+FOLDER = Path(__file__).parents[2] / ".bench-env"
+_PYTHONS = ("python3.14", "python3.13", "python3.12", "python3")
+"""Newest first: the peers' newest versions ask for it."""
+
+
+def peers_python() -> Path:
+    """The Python that has the peers, made at first use. Raises CalledProcessError."""
+    python = FOLDER / "bin" / "python"
+    ready = FOLDER / ".ready"
+    if not ready.exists():
+        found = (path for name in _PYTHONS if (path := shutil.which(name)) and _runs(path))
+        newest = next(found)
+        subprocess.run([newest, "-m", "venv", "--clear", FOLDER], check=True)
+        pip: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
+        subprocess.run([*pip, *PACKAGES, "msgspec"], check=True)
+        ready.touch()
+    return python
+
+
+def versions() -> dict[str, str]:
+    """Of what is installed for the peers."""
+    told = subprocess.run(
+        [peers_python(), "-m", "pip", "freeze"], check=True, capture_output=True, text=True
+    )
+    pairs = [line.partition("==") for line in told.stdout.splitlines()]
+    known = {name.replace("-", "_").lower(): version for name, _, version in pairs}
+    return {name: known[name.replace("-", "_")] for name in PACKAGES}
+
+
+def _runs(python: str) -> bool:
+    """False for a name that a version manager offers and does not have."""
+    return subprocess.run([python, "--version"], check=False, capture_output=True).returncode == 0

@@ -1,0 +1,58 @@
+"""How long an event waits for the daemon: from the vendor's send to the stamp of receipt.
+
+The vendor sends each millisecond's events when it is over, their times spread over it; both
+processes read one clock. What is told is therefore up to a millisecond more than the daemon took,
+and includes the kernel's way and the vendor's own delays. Taken from the lake, over all events.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tests.bench.measured import Load, edc
+
+PARTS = (0.1, 0.5, 0.9)
+"""Of the greatest rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds, at a part of the greatest rate."""
+
+    part: float
+    rate: int
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    greatest: float
+
+
+def latencies(
+    greatest: int, seconds: float, symbols: int, library: str = "picows"
+) -> list[Latency]:
+    """At each part of the greatest rate for so many seconds."""
+    return [_latency(part, int(greatest * part), seconds, symbols, library) for part in PARTS]
+
+
+def _latency(part: float, rate: int, seconds: float, symbols: int, library: str) -> Latency:
+    rate = rate // 1000 * 1000
+    load = Load(events=int(rate * seconds), symbols=symbols, duplicates=0.0, rate=rate, live=True)
+    with tempfile.TemporaryDirectory(prefix="edc-bench-") as folder:
+        edc(load, Path(folder) / "run", library)
+        spans = pl.concat(
+            pl.scan_parquet(Path(folder) / "run" / "lake" / kind / "**" / "*.parquet")
+            .select("event_time", "created_at")
+            .with_columns(first=pl.col("created_at").min())
+            for kind in ("trade", "quote")
+        )
+        waited = (
+            spans.filter(pl.col("created_at") > pl.col("first") + pl.duration(seconds=1))
+            .select((pl.col("created_at") - pl.col("event_time")).dt.total_microseconds() / 1000)
+            .collect()
+            .to_series()
+        )
+    quantiles = [waited.quantile(q) or 0.0 for q in (0.5, 0.9, 0.99, 0.999, 1.0)]
+    return Latency(part, rate, *quantiles)
