@@ -100,7 +100,7 @@ def test_a_bench_of_a_lake_that_is_wrong_fails(
 
 
 def test_the_way_from_frame_to_chunk_has_not_become_slower(tmp_path: Path) -> None:
-    """In steps of a plain loop on the same core: 55 to 75 of them are what an event takes."""
+    """In steps of a plain loop on the same core: an event takes 42 to 48 of them."""
     frames = [frame[frame.index(b"{") :] for frame in WORKLOADS["tiingo"].second(60_000, 500)]
     feed = Feed(tmp_path)
     ratios = []
@@ -114,4 +114,4 @@ def test_the_way_from_frame_to_chunk_has_not_become_slower(tmp_path: Path) -> No
         assert rows == len(frames)
         ratios.append(micros * 1000 / step)
 
-    assert min(ratios) < 150, ratios
+    assert min(ratios) < 100, ratios

@@ -14,6 +14,8 @@ from edc.simulator.tape import text_frame
 
 BEGIN = 1_771_005_600
 """2026-02-13T18:00:00Z in seconds: the second whose stamp the frames are made with."""
+PREFIX = b"sym"
+"""With what each symbol begins, and nothing else in a frame."""
 _VENUES = ("gdax", "kraken", "gemini", "bitfinex")
 _BACK = 51
 """How far back a repeated frame lies: an odd number, so that it is a quote (see `repeated`)."""

@@ -26,7 +26,7 @@ _RATE = 400_000
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a vendor sends to each connection."""
+    """What a vendor sends: so many events a second, and in all, to each of the connections."""
 
     workload: str = "tiingo"
     events: int = 2_000_000
@@ -34,6 +34,7 @@ class Load:
     duplicates: float = 0.01
     rate: int = _RATE
     live: bool = False
+    connections: int = 1
 
     def options(self) -> list[str]:
         """As the vendor takes them."""
@@ -46,11 +47,17 @@ class Load:
         }
         return [f"--{name}={value}" for name, value in named.items()] + ["--live"] * self.live
 
+    @property
+    def total(self) -> int:
+        """Events on all connections."""
+        return self.events * self.connections
+
     def distinct(self) -> int:
-        """Events without those that are repeated."""
+        """All events without those that are repeated."""
         seconds, rest = divmod(self.events, self.rate)
         again = repeated(self.rate, self.duplicates)
-        return self.events - seconds * len(again) - sum(number < rest for number in again)
+        twice = seconds * len(again) + sum(number < rest for number in again)
+        return self.total - twice * self.connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ def peer(command: Sequence[str | Path], load: Load, folder: Path, path: str) -> 
 
 FEEDS = {
     "tiingo": """
-[feeds.crypto]
+[feeds.feed%d]
 vendor = "tiingo"
 channel = "crypto"
 symbols = { crypto = ["*"] }
@@ -134,13 +141,14 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
     folder.mkdir(parents=True)
     with vendor(load) as url:
         more = f'[transport]\nwebsocket = "{library}"\n{batch}'
-        config = write_config(folder, url, feeds=FEEDS[load.workload], more=more)
+        feeds = "".join(FEEDS[load.workload] % number for number in range(load.connections))
+        config = write_config(folder, url, feeds=feeds, more=more)
         config.write_text(config.read_text().replace('interval = "50ms"', 'interval = "200ms"'))
         with (folder / "log").open("w") as log:
             command = [sys.executable, "-m", "edc", "run", "--config", str(config)]
             daemon = pinned(command, cores()[0], stderr=log, cwd=folder)
             try:
-                readings = _readings(daemon.pid, folder / "lake", load.events)
+                readings = _readings(daemon.pid, folder / "lake", load.total)
                 peak = status_of(daemon.pid, "VmHWM")
             finally:
                 daemon.terminate()

@@ -18,7 +18,7 @@ import time
 
 from aiohttp import web
 
-from tests.bench.frames import BEGIN, WORKLOADS, Workload
+from tests.bench.frames import BEGIN, PREFIX, WORKLOADS, Workload
 
 _TICK = 0.005
 _LIVE_TICK = 0.001
@@ -33,7 +33,8 @@ _ACKNOWLEDGED = {
 class Vendor:
     """One second of frames, sent again and again with rising times, to whoever connects.
 
-    `events` is how many a connection gets; None for as many as it takes.
+    `events` is how many a connection gets; None for as many as it takes. Each connection has
+    symbols of its own.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Vendor:
         self._pieces = [frames[first : first + size] for first in range(0, rate, size)]
         self._joined = [b"".join(piece) for piece in self._pieces]
         self._stamp = workload.stamp(BEGIN)
+        self._connections = 0
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """A connection, from its subscription, where it needs one, to its end."""
@@ -69,14 +71,16 @@ class Vendor:
             number = json.loads(message.data)["id"] if binance else None
             await socket.send_json({"result": None, "id": number} if binance else _ACKNOWLEDGED)
         assert request.transport is not None
-        sending = asyncio.create_task(self._send(request.transport))
+        prefix = f"s{self._connections:02d}".encode() if self._connections else PREFIX
+        self._connections += 1
+        sending = asyncio.create_task(self._send(request.transport, prefix))
         with contextlib.suppress(ConnectionError):
             async for _ in socket:
                 pass
         sending.cancel()
         return socket
 
-    async def _send(self, transport: asyncio.WriteTransport) -> None:
+    async def _send(self, transport: asyncio.WriteTransport, prefix: bytes) -> None:
         first = int(time.time()) + 1 if self._live else BEGIN
         started = time.perf_counter() + (first - time.time() if self._live else 0.0)
         sent = number = 0
@@ -91,7 +95,8 @@ class Vendor:
             ):
                 self.owed = max(0, int((time.perf_counter() - started) * self._rate) - sent)
                 await asyncio.sleep(self._tick / 2)
-            transport.write(data.replace(self._stamp, self._workload.stamp(first + second)))
+            data = data.replace(self._stamp, self._workload.stamp(first + second))
+            transport.write(data if prefix == PREFIX else data.replace(PREFIX, prefix))
             sent += len(frames)
             self.sent += len(frames)
             number += 1

@@ -29,6 +29,8 @@ class Rows:
         self._known = dict(self._listed)
         wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
         self._other = (wild or list(listed))[0]
+        self._same: set[str] = set()
+        """Tickers that are spelled as their symbols, of the type of those that are not listed."""
 
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
@@ -46,7 +48,12 @@ class Rows:
     def all_of(self, tickers: list[str]) -> dict[str, Values]:
         """The columns of symbols and asset types of many tickers; see `of`."""
         column = pl.Series(tickers, dtype=pl.String)
+        if self._same.issuperset(tickers):
+            return {"symbol": column, "asset_type": self._other}
         known = {ticker: self.of(ticker) for ticker in column.unique()}
+        if len(self._same) >= _MOST_KNOWN:
+            self._same.clear()
+        self._same.update(name for name, found in known.items() if found == (name, self._other))
         symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
         asset_types = {ticker: asset_type for ticker, (_, asset_type) in known.items()}
         return {"symbol": mapped(column, symbols), "asset_type": mapped(column, asset_types)}

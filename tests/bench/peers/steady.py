@@ -6,9 +6,9 @@ and the peak memory of the process in MiB.
 
 import json
 import os
-import resource
 import sys
 import time
+from pathlib import Path
 
 BEGIN, END = 0.25, 0.9
 """The parts of a run at which measuring begins and ends: in between it is steady."""
@@ -33,7 +33,8 @@ class Steady:
 
     def _end(self) -> None:
         first, last = self._readings[:2]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
         names = ("events", "cpu", "seconds")
         spent = {name: b - a for name, a, b in zip(names, first, last, strict=True)}
         sys.stdout.write(json.dumps({**spent, "peak": peak}) + "\n")
