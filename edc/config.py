@@ -230,7 +230,8 @@ def load(path: Path | None) -> Settings:
         mend = f"{name}{DELIMITER}{key} sets one value, {name} a table as JSON"
         raise ConfigError(name, "the value is no table", mend) from None
     for options in settings.vendors.values():
-        redact.add([str(options["api_key"])] if options.get("api_key") else [])
+        for name in ("api_key", "api_secret"):
+            redact.add([str(options[name])] if options.get(name) else [])
     return settings
 
 

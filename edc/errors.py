@@ -54,7 +54,7 @@ class Retriable(EdcError):
     """Wait and try again: `after` seconds if the vendor said so, else as the back-off says.
 
     `reason` is one of a few words, for metrics: disconnected, refused, stale, half_open, timeout,
-    rate_limited, server_error, crashed.
+    rate_limited, server_error, crashed, unconfirmed (nothing that was asked for was accepted).
     """
 
     def __init__(self, reason: str, problem: str, after: float | None = None) -> None:
@@ -69,8 +69,9 @@ class Skippable(EdcError):
     """One message (or part of one) cannot be used. `events` are those of it that can.
 
     `reason` is `malformed` (it should have been readable), `unknown` (a form that the dossier does
-    not list) or `notice` (the vendor says that it has dropped something). `rows_lost` is None where
-    it cannot be counted.
+    not list), `notice` (the vendor says that it has dropped something) or `sequence` (the numbers
+    of a connection's messages jump; the frame itself is sound). `rows_lost` is None where it cannot
+    be counted.
     """
 
     def __init__(

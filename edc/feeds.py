@@ -109,9 +109,10 @@ class FeedRunner:
         log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
 
     def _transport(self) -> Transport:
+        made = self.feed.build()
         if self.feed.channel.kind == "poll":
-            return PollTransport(cast("PollAdapter", self.feed.adapter), once=self._once)
-        adapter = cast("WebsocketAdapter", self.feed.adapter)
+            return PollTransport(cast("PollAdapter", made), once=self._once)
+        adapter = cast("WebsocketAdapter", made)
         if self._watchdog is None:  # made once: what it learns survives the connections
             self._watchdog = Watchdog(adapter.silence, self._times.silence)
             self._market_open()  # reads the calendar while there is no data yet

@@ -7,7 +7,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,9 +23,9 @@ from edc.metrics import FeedStats
 from edc.queues import Queue, WhenFull
 from edc.sequences import Sequences
 from edc.times import SECOND
-from edc.transport import Frame
+from edc.transport import Frame, Heard
 from edc.watermarks import Watermark
-from edc.wire import Batch, Wire
+from edc.wire import Batch, Short, Wire
 
 log = logging.getLogger(__name__)
 
@@ -33,36 +34,62 @@ _CLOCKS_DIFFER = 60 * SECOND
 """How far a vendor's time and ours are followed apart in a span of the ledger."""
 
 
+class _Line:
+    """A connection: its origin, who decodes its frames, and who hears the others."""
+
+    __slots__ = ("decode", "heard", "origin", "refused", "short")
+
+    def __init__(
+        self,
+        origin: Origin,
+        decode: Callable[[Frame], Sequence[Event]],
+        short: Short | None,
+        heard: Heard | None,
+    ) -> None:
+        self.origin = origin
+        self.decode = decode
+        self.short = short
+        self.heard = heard
+        self.refused: dict[str, int] = {}
+        """By symbol, since when it is known that it will not come."""
+
+    @property
+    def settled(self) -> bool:
+        """Frames with data say nothing about the connection."""
+        return self.heard is None or self.heard.settled
+
+
 class Ingest:
     """From frames to queued events, for one feed: the `Receiver` of its transport."""
 
     def __init__(
         self,
-        adapter: Adapter,
         stats: FeedStats,
         queues: dict[str, Queue],
         letters: DeadLetters,
         ledger: Ledger,
         now_ns: Callable[[], int] = time.time_ns,
         *,
-        sequenced: str | None = None,
+        sequenced: Collection[str] = (),
     ) -> None:
         self.stats = stats
-        self._decode = adapter.decode
         self._queues = queues
         self._letters = letters
         self._ledger = ledger
         self._now_ns = now_ns
         self._origin = Origin(stats.feed, stats.vendor, stats.source, 0)
-        self._sequences = Sequences(within=sequenced) if sequenced else None
+        self._line: _Line
+        self._lines: dict[int, _Line] = {}
+        self._sequences = Sequences(sequenced) if sequenced else None
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
-        self._short = adapter.short if isinstance(adapter, HasShort) else None
-        if sequenced or any(queue.when_full is not WhenFull.BLOCK for queue in queues.values()):
-            self._short = None  # what is missing or dropped has to be known event by event
+        # what is missing or dropped has to be known event by event
+        self._singly = bool(sequenced) or any(
+            queue.when_full is not WhenFull.BLOCK for queue in queues.values()
+        )
 
     def resume(self, mark: Watermark) -> None:
         """Go on from where the last run got to: a gap is open from there until data comes."""
@@ -81,7 +108,7 @@ class Ingest:
         last = min(received, max(self.stats.last_event_ns, received - _CLOCKS_DIFFER))
         return max(self._begun, last)
 
-    def connected(self) -> int:
+    def connected(self, adapter: Adapter, heard: Heard | None = None) -> int:
         """A connection stands; its events carry the epoch that is returned."""
         stats = self.stats
         stats.connects += 1
@@ -89,7 +116,32 @@ class Ingest:
         if stats.state != "live":
             stats.state = "connected"
         self._origin = Origin(stats.feed, stats.vendor, stats.source, stats.epoch)
+        short = adapter.short if isinstance(adapter, HasShort) and not self._singly else None
+        self._line = _Line(self._origin, adapter.decode, short, heard)
+        if heard is not None:  # else no one tells when it ends: each answer of a poll is one
+            self._lines[stats.epoch] = self._line
         return stats.epoch
+
+    def refused(self, epoch: int, symbol: str, why: str) -> None:
+        """The vendor will not deliver a symbol: see `Receiver.refused`. It is in the ledger."""
+        line, now = self._lines[epoch], self._now_ns()
+        self.stats.refused[symbol] = why
+        line.refused[symbol] = now
+        self._ledger.lost(line.origin, "unsubscribed", self.reach(), now, None, symbol)
+        log.warning(
+            "feed %s: %s will not come: %s",
+            self.stats.feed,
+            symbol,
+            why,
+            extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
+        )
+
+    def ended(self, epoch: int) -> None:
+        """A connection is over; what it never delivered is missing until now."""
+        line, now = self._lines.pop(epoch), self._now_ns()
+        for symbol, since in line.refused.items():
+            self.stats.refused.pop(symbol, None)
+            self._ledger.lost(line.origin, "unsubscribed", since, now, None, symbol)
 
     def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
         """Queue what the frames of one read say; see `Receiver.receive_many`.
@@ -97,9 +149,10 @@ class Ingest:
         The short way is for a live feed and for frames of the commonest forms only.
         """
         stats = self.stats
-        if self._short is not None and stats.state == "live":
+        line = self._line_of(epoch)
+        if line.short is not None and stats.state == "live" and line.settled:
             try:
-                read = self._short.read(frames)
+                read = line.short.read(frames)
                 last = max([wire.event_time(messages[-1]) for wire, messages in read])
             except (ValueError, msgspec.DecodeError):
                 pass
@@ -108,64 +161,78 @@ class Ingest:
                 stats.data_frames += len(frames)
                 stats.received_bytes += sum(map(len, frames))
                 stats.last_event_ns, stats.last_received_ns = last, received_ns
-                return self._queue_messages(read, received_ns)
+                return self._queue_messages(read, line.origin, received_ns)
         go_on = True
         for data in frames:
             go_on &= self.receive(Frame(data, received_ns, epoch))
         return go_on
 
-    def _queue_messages(self, read: Sequence[tuple[Wire, list[Any]]], received_ns: int) -> bool:
+    def _line_of(self, epoch: int) -> "_Line":
+        """The connection with that epoch; mostly there is but one."""
+        line = self._line
+        return line if line.origin.epoch == epoch else self._lines[epoch]
+
+    def _queue_messages(
+        self, read: Sequence[tuple[Wire, list[Any]]], origin: Origin, received_ns: int
+    ) -> bool:
         go_on = True
+        decode = self._line_of(origin.epoch).decode
         for wire, messages in read:
             queue = self._queues[wire.event_type]
-            queue.put_batch(Batch(wire, self._origin, received_ns, messages, self._again))
+            again = partial(self._again, decode)
+            queue.put_batch(Batch(wire, origin, received_ns, messages, again))
             self.stats.events[wire.event_type] += len(messages)
             if queue.must_wait:
                 self._full.add(queue)
                 go_on = False
         return go_on
 
-    def _again(self, batch: Batch) -> None:
+    def _again(self, decode: Callable[[Frame], Sequence[Event]], batch: Batch) -> None:
         """Messages that have no row go the long way, which says why."""
+        line = _Line(batch.origin, decode, None, None)
         for message in batch.messages:
             self.stats.events[batch.wire.event_type] -= 1
             frame = Frame(batch.wire.frame(message), batch.received_ns, batch.origin.epoch)
             try:
-                self._queue(self._events_of(frame), batch.received_ns)
+                self._queue(self._events_of(frame, line), line.origin, batch.received_ns)
             except EdcError as error:  # a connection that has gone on is not ended by it
-                self._skip(frame, Skippable("error", str(error)))
+                self._skip(frame, line.origin, Skippable("error", str(error)))
 
     def receive(self, frame: Frame) -> bool:
         """Decode a frame and queue its events; see `Receiver.receive`."""
         stats = self.stats
         stats.frames += 1
         stats.received_bytes += len(frame.data)
-        events = self._events_of(frame)
+        line = self._line_of(frame.epoch)
+        events = self._events_of(frame, line)
+        if line.heard is not None and not (events and line.settled):
+            line.heard.hear(frame)
         if not events:
             return True
         if stats.state != "live":
             self._speaks(frame.received_ns, events[0].event_time)
         stats.data_frames += 1
-        go_on = self._queue(events, frame.received_ns)
+        go_on = self._queue(events, line.origin, frame.received_ns)
         stats.last_event_ns = events[-1].event_time
         stats.last_received_ns = frame.received_ns
         return go_on
 
-    def _events_of(self, frame: Frame) -> Sequence[Event]:
+    def _events_of(self, frame: Frame, line: "_Line") -> Sequence[Event]:
         """What the adapter makes of a frame. Raises Fatal or Retriable."""
         try:
-            return self._decode(frame)
+            return line.decode(frame)
         except EdcError as error:
             if not isinstance(error, Skippable):
                 raise
-            return self._skip(frame, error)
+            return self._skip(frame, line.origin, error)
         except Exception as error:  # noqa: BLE001 - a fault of the adapter costs one frame
-            return self._skip(frame, Skippable("error", f"{type(error).__name__}: {error}"))
+            problem = Skippable("error", f"{type(error).__name__}: {error}")
+            return self._skip(frame, line.origin, problem)
 
-    def _queue(self, events: Sequence[Event], received_ns: int) -> bool:
+    def _queue(self, events: Sequence[Event], origin: Origin, received_ns: int) -> bool:
         if self._sequences is not None:
-            self._tell_jumps(self._sequences, events, received_ns)
-        origin, queues, counts, go_on = self._origin, self._queues, self.stats.events, True
+            self._tell_jumps(self._sequences, events, origin, received_ns)
+        queues, counts, go_on = self._queues, self.stats.events, True
         for event in events:
             event.created_at = received_ns
             event.origin = origin
@@ -180,35 +247,35 @@ class Ingest:
                 go_on = False
         return go_on
 
-    def _tell_jumps(self, sequences: Sequences, events: Sequence[Event], received_ns: int) -> None:
+    def _tell_jumps(
+        self, sequences: Sequences, events: Sequence[Event], origin: Origin, received_ns: int
+    ) -> None:
         for event in events:
-            missing = sequences.missing(event, self._origin.epoch)
+            missing = sequences.missing(event, origin.epoch)
             if missing:
-                self._ledger.lost(
-                    self._origin,
-                    "sequence",
-                    self.reach(),
-                    _later(received_ns, event.event_time),
-                    missing,
-                    sequences.scope(event),
-                )
+                ended = _later(received_ns, event.event_time)
+                self._ledger.lost(origin, "sequence", self.reach(), ended, missing, event.symbol)
 
-    def _skip(self, frame: Frame, error: Skippable) -> Sequence[Event]:
+    def _skip(self, frame: Frame, origin: Origin, error: Skippable) -> Sequence[Event]:
         """Count and keep what cannot be used; what can be of it goes on."""
         first = not self.stats.skipped[error.reason]
         self.stats.skipped[error.reason] += 1
-        self._letters.keep(self.stats.feed, frame, error)
+        if error.reason != "sequence":  # there the frame itself is sound
+            self._letters.keep(self.stats.feed, frame, error)
         ahead = max(0, self.stats.last_event_ns - self.stats.last_received_ns)
         self._ledger.lost(
-            self._origin,
-            "notice" if error.reason == "notice" else "undecodable",
+            origin,
+            error.reason if error.reason in ("notice", "sequence") else "undecodable",
             self.reach(),  # what it told happened after the last data before it
             frame.received_ns + min(ahead, _CLOCKS_DIFFER),
             error.rows_lost,
         )
         if first:
             log.warning(
-                "a frame cannot be used, it is kept in .dead/: %s",
+                "%s: %s",
+                "messages are missing"
+                if error.reason == "sequence"
+                else "a frame cannot be used, it is kept in .dead/",
                 error,
                 extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
             )

@@ -1,10 +1,11 @@
 """The gap ledger: what is missing, or may be, and why.
 
 Spans, from the last data of a feed to its next: `disconnected`, `refused`, `stale`, `half_open`,
-`timeout`, `rate_limited`, `server_error`, `crashed` and `failed` (the feed), `stopped` and `killed`
-(edc itself). Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out),
-`notice` (the vendor says so) and `damaged` (a file that was set aside). They become rows of the
-`gap` table by the way of every other event.
+`timeout`, `rate_limited`, `server_error`, `unconfirmed`, `crashed` and `failed` (the feed),
+`stopped` and `killed` (edc itself), `unsubscribed` (one symbol, which the vendor does not deliver).
+Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out), `notice` (the
+vendor says so) and `damaged` (a file that was set aside). They become rows of the `gap` table by
+the way of every other event.
 
 A span covers both clocks, ours and the vendor's: an event that is not in the lake has its
 `event_time` between `started_at` and `ended_at` of a row.

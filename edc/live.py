@@ -36,9 +36,9 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
     feeds = _table("feed", "source", "state", "events", "rate/s", "lag", "last event", "trouble")
     for feed in answer["feeds"]:
         lag = feed["lag_seconds"]
-        trouble = feed["problem"] or ", ".join(
-            f"{count} {reason}" for reason, count in {**feed["skipped"]}.items()
-        )
+        refused = [f"{symbol}: {why}" for symbol, why in feed["refused"].items()]
+        skipped = [f"{count} {reason}" for reason, count in {**feed["skipped"]}.items()]
+        trouble = feed["problem"] or ", ".join(refused + skipped)
         feeds.add_row(
             feed["feed"],
             feed["source"],

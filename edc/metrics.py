@@ -35,6 +35,8 @@ class FeedStats:
     skipped: Counter[str] = field(default_factory=Counter)
     connects: int = 0
     disconnects: Counter[str] = field(default_factory=Counter)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Symbols that the vendor will not deliver, each with its reason."""
     epoch: int = 0
     last_event_ns: int = 0
     last_received_ns: int = 0

@@ -1,21 +1,31 @@
 """From settings to feeds that are ready to run: vendor, channel, symbols and key of each, checked.
 
 The key of a vendor is the first that is there of: `<VENDOR>_API_KEY` in the environment, the same
-in `.env` beside the file, `api_key_file`, the systemd credential `<vendor>_api_key`, `api_key`.
+in `.env` beside the file, `api_key_file`, the systemd credential `<vendor>_api_key`, `api_key`; and
+so its secret, where it has one.
 Nothing here touches the network.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from edc import adapters
-from edc.adapters import Adapter, Channel, FeedPlan, Strict, Vendor, VendorOptions
+from edc.adapters import (
+    Adapter,
+    Channel,
+    FeedPlan,
+    SecretVendorOptions,
+    Strict,
+    Vendor,
+    VendorOptions,
+)
 from edc.config import NAME, Settings, table_in_text
 from edc.errors import ConfigError
 from edc.events import spell
@@ -23,19 +33,26 @@ from edc.explain import NAME_RULE, environment, explained, nearest
 from edc.logs import redact
 
 _SYMBOL_MARKS = frozenset("./_-* ")
+_OWN_MARKS = _SYMBOL_MARKS | frozenset(":@")
+"""Of venues' own names: `@162`, `tBTCF0:USTF0`."""
 _LONGEST_SYMBOL = 64
 _LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A feed, ready to run."""
+    """A feed, ready to run: one connection of a `[feeds.NAME]`, or of several that share it.
+
+    A section whose symbols need more connections than one is as many feeds, `NAME.1`, `NAME.2` …;
+    sections that have to share a connection are one, `NAME+OTHER`.
+    """
 
     name: str
     vendor: str
     source: str
     channel: Channel
-    adapter: Adapter
+    build: Callable[[], Adapter]
+    """Makes the adapter of a new connection."""
     asset_types: tuple[str, ...]
 
 
@@ -54,11 +71,21 @@ def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = Non
             raise ConfigError(
                 place, f"there is no feed {name!r}", nearest(name, settings.feeds, "feeds")
             )
-    return [_feed(settings, path, name) for name in chosen]
+    sections = _shared([_section(settings, path, name) for name in chosen], place)
+    return [feed for section in sections for feed in _feeds(section)]
 
 
-def _feed(settings: Settings, path: Path, name: str) -> Feed:
-    """Check one `[feeds.NAME]` and build its adapter."""
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A `[feeds.NAME]`, checked."""
+
+    name: str
+    vendor: Vendor
+    plan: FeedPlan
+
+
+def _section(settings: Settings, path: Path, name: str) -> _Section:
+    """Check one `[feeds.NAME]`."""
     place, section = f"{path}: [feeds.{name}]", settings.feeds[name]
     _check_name(place, name)
     if "vendor" not in section:
@@ -81,17 +108,86 @@ def _feed(settings: Settings, path: Path, name: str) -> Feed:
     vendor_options = _validated(
         vendor.vendor_options, raw_vendor, str(path), ("vendors", vendor_name)
     )
-    section = section | {"symbols": _symbols(place, section.get("symbols"), channel)}
-    options = _validated(vendor.feed_options, section, str(path), ("feeds", name))
-    key = _key(path, vendor_name, vendor, vendor_options)
-    return Feed(
-        name=name,
-        vendor=vendor_name,
-        source=f"{vendor_name}_{options.channel}",
-        channel=channel,
-        adapter=vendor.build(FeedPlan(vendor_name, vendor_options, options, key)),
-        asset_types=tuple(options.symbols),
+    symbols, written = _symbols(place, section.get("symbols"), channel)
+    options = _validated(
+        vendor.feed_options, section | {"symbols": symbols}, str(path), ("feeds", name)
     )
+    key = _key(path, vendor_name, vendor, vendor_options, "key")
+    secret = _key(path, vendor_name, vendor, vendor_options, "secret")
+    plan = FeedPlan(vendor_name, vendor_options, options, key, secret, written)
+    return _Section(name, vendor, plan)
+
+
+def _shared(sections: Iterable[_Section], place: str) -> list[_Section]:
+    """Sections that the vendor gives but one connection become one."""
+    made: dict[object, _Section] = {}
+    for section in sections:
+        options = section.plan.options
+        if not section.vendor.channels[options.channel].one_connection:
+            made[section.name] = section
+            continue
+        key = (section.plan.vendor, options.channel)
+        other = made.get(key)
+        made[key] = section if other is None else _joined(other, section, place)
+    return list(made.values())
+
+
+def _joined(one: _Section, other: _Section, place: str) -> _Section:
+    """Two sections as one, with the symbols of both. Raises ConfigError where they differ."""
+    first, second = one.plan.options, other.plan.options
+    place = f"{place}: [feeds.{other.name}]"
+    if first.model_copy(update={"symbols": second.symbols}) != second:
+        raise ConfigError(
+            place,
+            f"{one.plan.vendor} allows one connection for {first.channel}, and this feed shares "
+            f"that of {one.name}, whose options differ",
+            "give both the same options, or make them one feed",
+        )
+    symbols = {kind: list(listed) for kind, listed in first.symbols.items()}
+    for kind, listed in second.symbols.items():
+        for symbol in listed:
+            if any(symbol in others for others in symbols.values()):
+                raise ConfigError(
+                    f"{place} symbols",
+                    f"{symbol!r} is listed in [feeds.{one.name}], with which this feed shares a "
+                    "connection",
+                    "remove one of them",
+                )
+        symbols.setdefault(kind, []).extend(listed)
+    options = first.model_copy(update={"symbols": {k: tuple(v) for k, v in symbols.items()}})
+    written = {**one.plan.written, **other.plan.written}
+    plan = replace(one.plan, options=options, written=written)
+    return _Section(f"{one.name}+{other.name}", one.vendor, plan)
+
+
+def _feeds(section: _Section) -> Iterator[Feed]:
+    """The connections that a section takes."""
+    options = section.plan.options
+    most = section.vendor.most_symbols
+    parts = list(_parts(options.symbols, most(options) if most else None))
+    for number, symbols in enumerate(parts, 1):
+        plan = replace(section.plan, options=options.model_copy(update={"symbols": symbols}))
+        yield Feed(
+            name=section.name if len(parts) == 1 else f"{section.name}.{number}",
+            vendor=plan.vendor,
+            source=f"{plan.vendor}_{options.channel}",
+            channel=section.vendor.channels[options.channel],
+            build=partial(section.vendor.build, plan),
+            asset_types=tuple(symbols),
+        )
+
+
+def _parts(
+    symbols: Mapping[str, tuple[str, ...]], most: int | None
+) -> Iterator[dict[str, tuple[str, ...]]]:
+    """Symbol lists with at most so many symbols each."""
+    flat = [(kind, symbol) for kind, listed in symbols.items() for symbol in listed]
+    size = most or len(flat)
+    for start in range(0, len(flat), size):
+        part: dict[str, list[str]] = {}
+        for kind, symbol in flat[start : start + size]:
+            part.setdefault(kind, []).append(symbol)
+        yield {kind: tuple(listed) for kind, listed in part.items()}
 
 
 def _check_name(place: str, name: str) -> None:
@@ -109,15 +205,17 @@ def _check_vendor(place: str, adapter: object) -> None:
         )
 
 
-def _symbols(place: str, given: object, channel: Channel) -> dict[str, tuple[str, ...]]:
-    """The symbol lists of a feed, each symbol in our spelling."""
+def _symbols(
+    place: str, given: object, channel: Channel
+) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The symbol lists of a feed, each symbol in our spelling, and how it was written."""
     place = f"{place} symbols"
     example = f'write symbols = {{ {channel.asset_types[0]} = ["…"] }}'
     given = table_in_text(given)
     if not isinstance(given, dict) or not given:
         raise ConfigError(place, "lists of symbols by asset type are missing", example)
     symbols: dict[str, tuple[str, ...]] = {}
-    seen: set[str] = set()
+    written: dict[str, str] = {}
     for asset_type, listed in given.items():
         if asset_type not in channel.asset_types:
             raise ConfigError(
@@ -131,24 +229,27 @@ def _symbols(place: str, given: object, channel: Channel) -> dict[str, tuple[str
         if not listed:
             raise ConfigError(place, f"{asset_type} lists no symbols", example)
         for symbol in listed:
-            _check_symbol(place, symbol)
-        spelled = tuple(spell(symbol, asset_type) for symbol in listed)
-        for symbol in spelled:
-            if symbol in seen:
-                raise ConfigError(place, f"{symbol!r} is listed twice", "remove one of them")
-            seen.add(symbol)
-        symbols[asset_type] = spelled
-    if "*" in seen and len(seen) > 1:
+            _check_symbol(place, symbol, own_names=channel.own_names)
+        spelled = []
+        for symbol in listed:
+            ours = symbol.strip().lower() if channel.own_names else spell(symbol, asset_type)
+            if ours in written:
+                raise ConfigError(place, f"{ours!r} is listed twice", "remove one of them")
+            written[ours] = symbol.strip()
+            spelled.append(ours)
+        symbols[asset_type] = tuple(spelled)
+    if "*" in written and len(written) > 1:
         raise ConfigError(place, '"*" already means every symbol', "remove it, or the others")
-    return symbols
+    return symbols, written
 
 
-def _check_symbol(place: str, symbol: object) -> None:
+def _check_symbol(place: str, symbol: object, *, own_names: bool) -> None:
+    marks = _OWN_MARKS if own_names else _SYMBOL_MARKS
     fine = (
         isinstance(symbol, str)
-        and all(c.isalnum() or c == "*" for c in (symbol.strip()[:1], symbol.strip()[-1:]))
+        and all(c.isalnum() or c in ("*", "@") for c in (symbol.strip()[:1], symbol.strip()[-1:]))
         and len(symbol.strip()) <= _LONGEST_SYMBOL
-        and all((c.isascii() and c.isalnum()) or c in _SYMBOL_MARKS for c in symbol)
+        and all((c.isascii() and c.isalnum()) or c in marks for c in symbol)
         and ("*" not in symbol or symbol == "*")
     )
     if not fine:
@@ -160,24 +261,32 @@ def _check_symbol(place: str, symbol: object) -> None:
         )
 
 
-def _key(path: Path, name: str, vendor: Vendor, options: VendorOptions) -> str:
-    """The vendor's key, known to the redactor from now on. Raises ConfigError if it is missing."""
-    variable = key_variable(name)
+def _key(
+    path: Path, name: str, vendor: Vendor, options: VendorOptions, kind: Literal["key", "secret"]
+) -> str:
+    """The vendor's key or secret, known to the redactor from now on. ConfigError if missing."""
+    variable = key_variable(name) if kind == "key" else secret_variable(name)
+    if kind == "key":
+        file, given, needed = options.api_key_file, options.api_key, vendor.needs_key
+    elif isinstance(options, SecretVendorOptions):
+        file, given, needed = options.api_secret_file, options.api_secret, True
+    else:
+        return ""
     key = (environment(str(path)).get(variable) or "").strip()
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(credentials) / f"{name}_api_key" if credentials else None
-    if not key and options.api_key_file is not None:
-        key = _key_file(f"{path}: [vendors.{name}] api_key_file", options.api_key_file)
+    credential = Path(credentials) / f"{name}_api_{kind}" if credentials else None
+    if not key and file is not None:
+        key = _key_file(f"{path}: [vendors.{name}] api_{kind}_file", file)
     elif not key and credential is not None and credential.exists():
         key = _key_file("systemd credential", credential)
-    elif not key and options.api_key is not None:
-        key = options.api_key.get_secret_value().strip()
-    if not key and vendor.needs_key:
+    elif not key and given is not None:
+        key = given.get_secret_value().strip()
+    if not key and needed:
         raise ConfigError(
             f"{path}: [vendors.{name}]",
-            f"{vendor.title} needs an API key and none was given",
+            f"{vendor.title} needs an API {kind} and none was given",
             f"set {variable} in the environment or in {path.parent / '.env'}, "
-            "or name a file with api_key_file",
+            f"or name a file with api_{kind}_file",
         )
     redact.add([key] if key else [])
     return key
@@ -199,6 +308,11 @@ def _key_file(place: str, path: Path) -> str:
 def key_variable(vendor: str) -> str:
     """The environment variable of a vendor's key."""
     return f"{vendor.upper().replace('-', '_')}_API_KEY"
+
+
+def secret_variable(vendor: str) -> str:
+    """The environment variable of a vendor's secret, where it has one beside the key."""
+    return f"{vendor.upper().replace('-', '_')}_API_SECRET"
 
 
 _Options = TypeVar("_Options", bound=Strict)

@@ -1,32 +1,29 @@
 """Sequence numbers: a jump means that the vendor sent something that did not arrive."""
 
-from typing import Literal, cast
+from collections.abc import Collection
 
 from edc.events import Event
 
 
 class Sequences:
-    """The last `sequence` of each symbol's trades, quotes …, or of the whole feed.
+    """The last `sequence` of each symbol's events of the types that are numbered without gaps.
 
     Remembered across connections. A number that is not above the last one is a repetition, or, on
     a new connection, the vendor counting anew.
     """
 
-    def __init__(self, within: str) -> None:
-        self._within = cast("Literal['symbol', 'feed']", within)
-        self._last: dict[tuple[str, str | None], tuple[int, int]] = {}
-
-    def scope(self, event: Event) -> str | None:
-        """The symbol within which an event is counted, if that is the way of the feed."""
-        return event.symbol if self._within == "symbol" else None
+    def __init__(self, event_types: Collection[str]) -> None:
+        self._event_types = frozenset(event_types)
+        self._last: dict[tuple[str, str], tuple[int, int]] = {}
 
     def missing(self, event: Event, epoch: int) -> int:
         """How many numbers were left out before this event, which is remembered."""
+        if event.event_type not in self._event_types:
+            return 0
         sequence: int | None = getattr(event, "sequence", None)
         if sequence is None:
             return 0
-        symbol = self.scope(event)
-        key = ("" if symbol is None else event.event_type, symbol)
+        key = (event.event_type, event.symbol)
         last, of_epoch = self._last.get(key, (None, epoch))
         if last is not None and sequence <= last and epoch == of_epoch:
             return 0

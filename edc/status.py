@@ -20,6 +20,7 @@ def feed_status(stats: FeedStats, rate: float) -> dict[str, object]:
         "source": stats.source,
         "state": stats.state,
         "problem": stats.problem,
+        "refused": dict(stats.refused),
         "rate": round(rate, 1),
         "events": dict(stats.events),
         "frames": stats.frames,

@@ -132,7 +132,6 @@ class Supervisor:
     def _ingest(self, feed: Feed, letters: DeadLetters) -> Ingest:
         stats = FeedStats(feed.name, feed.vendor, feed.source)
         return Ingest(
-            feed.adapter,
             stats,
             self.queues,
             letters,

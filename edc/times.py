@@ -91,6 +91,22 @@ def format_iso(ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09d}+00:00"
 
 
+MILLISECOND, MICROSECOND = 1_000_000, 1_000
+"""Nanoseconds in each."""
+_EARLIEST, _LATEST = -9_214_560_000 * SECOND, 9_214_646_400 * SECOND
+
+
+def instant(number: int, unit: int) -> int:
+    """Nanoseconds since the epoch of a time that a vendor counts in `unit` nanoseconds.
+
+    Raises ValueError beyond the years 1678 to 2261, which is what 64 bits hold.
+    """
+    ns = number * unit
+    if not _EARLIEST <= ns < _LATEST:
+        raise ValueError(f"{number} is beyond what 64 bits of nanoseconds hold")
+    return ns
+
+
 def parse_duration(value: object) -> float:
     """Seconds in `"200ms"`, `"60s"`, `"5m"`, `"2h"` or `"1d"`. Raises ValueError."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):

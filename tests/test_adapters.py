@@ -5,6 +5,7 @@ recording exists), and what has to come of it, written by hand: `events` with ev
 not empty, or `refused` with the error and what it says. A frame that yields nothing has no events.
 """
 
+import base64
 import contextlib
 import json
 from pathlib import Path
@@ -33,7 +34,7 @@ def build(vendor: str, feed: dict[str, Any], key: str = "the-key") -> Adapter:
     """The adapter of a feed as the config would describe it."""
     offered = adapters.load(vendor)
     options = offered.feed_options(vendor=vendor, **feed)
-    return offered.build(FeedPlan(vendor, offered.vendor_options(), options, key))
+    return offered.build(FeedPlan(vendor, offered.vendor_options(), options, key, "the-secret"))
 
 
 def plain(event: object) -> dict[str, Any]:
@@ -46,6 +47,12 @@ def plain(event: object) -> dict[str, Any]:
     }
 
 
+def frame_of(case: dict[str, Any]) -> Frame:
+    """The frame of a line: its text, or for binary ones (`base64`) its bytes."""
+    data = base64.b64decode(case["base64"]) if "base64" in case else case["frame"].encode()
+    return Frame(data, RECEIVED, 1, case.get("status", 0), case.get("frame_about", ""))
+
+
 CASES = [
     pytest.param(path.stem, json.loads(line), id=f"{path.stem}: {json.loads(line)['about']}")
     for path in sorted(FIXTURES.glob("*.jsonl"))
@@ -56,7 +63,7 @@ CASES = [
 @pytest.mark.parametrize(("vendor", "case"), CASES)
 def test_a_frame_becomes_what_the_dossier_says(vendor: str, case: dict[str, Any]) -> None:
     adapter = build(vendor, case["feed"])
-    frame = Frame(case["frame"].encode(), RECEIVED, 1, case.get("status", 0))
+    frame = frame_of(case)
     if "refused" not in case:
         assert [plain(event) for event in adapter.decode(frame)] == case["events"]
         return
@@ -133,13 +140,14 @@ def test_a_damaged_frame_never_raises_anything_undocumented(data: st.DataObject)
     vendor, case = data.draw(st.sampled_from(CASES)).values
     assert isinstance(vendor, str)
     assert isinstance(case, dict)
-    frame = bytearray(case["frame"].encode() or b" ")
+    whole = frame_of(case)
+    frame = bytearray(whole.data or b" ")
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(frame) - 1))
         frame[at] = data.draw(st.integers(0, 255))
     adapter = build(vendor, case["feed"])
     with contextlib.suppress(Skippable, Fatal, Retriable):
-        adapter.decode(Frame(bytes(frame), RECEIVED, 1, case.get("status", 0)))
+        adapter.decode(Frame(bytes(frame), RECEIVED, 1, whole.status, whole.about))
 
 
 def test_a_subscription_names_key_level_and_tickers() -> None:

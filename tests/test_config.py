@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "no vendor": (
         FINE.replace('vendor = "tiingo"\n', ""),
-        "[feeds.a]: vendor is missing; vendors are tiingo",
+        f"[feeds.a]: vendor is missing; vendors are {', '.join(adapters.names())}",
     ),
     "an unknown channel": (
         feed(channel="iexx"),
@@ -578,7 +578,7 @@ def test_the_levels_and_symbols_of_a_feed_can_be_overridden(
     monkeypatch.setenv("EDC_FEEDS__A__THRESHOLD_LEVEL", "5")
     monkeypatch.setenv("EDC_FEEDS__A__SYMBOLS", '{"etf": ["SPY"]}')
     [planned] = plan_feeds(config.load(PATH), PATH)
-    [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
+    [asked] = planned.build().subscribe()  # type: ignore[attr-defined]
     assert '"thresholdLevel":5' in asked
     assert '"tickers":["spy"]' in asked
     assert planned.asset_types == ("etf",)
@@ -671,7 +671,7 @@ def test_the_first_source_of_a_key_wins(first: str, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("CREDENTIALS_DIRECTORY", "credentials")
     PATH.write_text(vendor + FINE.removeprefix(VENDOR))
     [planned] = plan_feeds(config.load(PATH), PATH)
-    [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
+    [asked] = planned.build().subscribe()  # type: ignore[attr-defined]
     assert f'"authorization":"{KEYS[first]}"' in asked
     assert KEYS[first] not in redact(asked)
 
@@ -681,7 +681,7 @@ def test_a_blank_variable_is_no_key(blank: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("TIINGO_API_KEY", blank)
     PATH.write_text(FINE)
     [planned] = plan_feeds(config.load(PATH), PATH)
-    [asked] = planned.adapter.subscribe()  # type: ignore[attr-defined]
+    [asked] = planned.build().subscribe()  # type: ignore[attr-defined]
     assert '"authorization":"some-key"' in asked
 
 
@@ -695,7 +695,7 @@ def test_a_second_account_of_a_vendor_has_a_name_and_a_key_of_its_own(
     )
     [planned] = plan_feeds(config.load(PATH), PATH)
     assert (planned.vendor, planned.source) == ("tiingo-two", "tiingo-two_iex")
-    assert "the-second-key" in planned.adapter.subscribe()[0]  # type: ignore[attr-defined]
+    assert "the-second-key" in planned.build().subscribe()[0]  # type: ignore[attr-defined]
 
 
 def test_feeds_come_in_the_order_that_was_asked_for_and_once() -> None:

@@ -43,7 +43,7 @@ class Bench:
         *,
         capacity: int = 100,
         policy: WhenFull = WhenFull.BLOCK,
-        sequenced: str | None = None,
+        sequenced: tuple[str, ...] = (),
     ) -> None:
         self.now = START
         self.adapter = Scripted()
@@ -51,7 +51,6 @@ class Bench:
         self.queues = {kind: Queue(kind, capacity, policy) for kind in TYPES}
         self.ledger = Ledger(self.gaps, lambda: self.now)
         self.ingest = Ingest(
-            self.adapter,
             FeedStats("crypto", "tiingo", "tiingo_crypto"),
             self.queues,
             DeadLetters(folder),
@@ -62,7 +61,7 @@ class Bench:
 
     def connect(self) -> None:
         """A connection stands."""
-        self.ingest.connected()
+        self.ingest.connected(self.adapter)
         self.ingest.stats.state = "connected"
 
     def frame(self, received: float, answer: Sequence[Event] | Exception) -> None:
@@ -261,7 +260,7 @@ def test_drops_of_one_frame_told_apart_are_two_different_rows(tmp_path: Path) ->
 
 
 def test_a_jump_in_the_sequence_is_a_row_of_that_symbol(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, sequenced="symbol")
+    bench = Bench(tmp_path, sequenced=("trade",))
     bench.connect()
     bench.trades(1.0, 0.9, sequence=41)
     bench.trades(2.0, 1.9, sequence=45)

@@ -19,6 +19,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "source": "tiingo_crypto",
         "state": "live",
         "problem": "",
+        "refused": {},
         "rate": 12.0,
         "events": {"trade": 3, "quote": 4},
         "skipped": {"malformed": 2},

@@ -5,6 +5,7 @@ import math
 import struct
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -296,8 +297,9 @@ async def test_a_row_that_fits_no_column_costs_only_itself_and_is_in_the_ledger(
     prices = [1.0, 2.0, 3.0]
     async with Script([crypto_trade("btcusd", price) for price in prices]) as script:
         daemon = supervisor(write_config(tmp_path, script.url))
-        ingest = daemon.feeds[0].ingest
-        decode = ingest._decode
+        runner = daemon.feeds[0]
+        adapter = runner.feed.build()
+        decode = adapter.decode
 
         def broken(frame: Frame) -> Sequence[Event]:
             events = decode(frame)
@@ -307,7 +309,9 @@ async def test_a_row_that_fits_no_column_costs_only_itself_and_is_in_the_ledger(
                         setattr(event, name, value)
             return events
 
-        ingest._decode = broken
+        adapter.decode = broken  # type: ignore[method-assign]
+        adapter.short = None  # type: ignore[attr-defined]
+        runner.feed = replace(runner.feed, build=lambda: adapter)
         async with running(daemon):
             await until_events(daemon, 3)
             await until(lambda: daemon.lanes["gap"].stats.rows_spooled)

@@ -50,35 +50,35 @@ def missing(sequences: Sequences, *events: Event, epoch: int = 1) -> list[int]:
 def test_a_jump_is_the_count_of_the_numbers_left_out(
     numbers: tuple[int | None, ...], expected: list[int]
 ) -> None:
-    sequences = Sequences(within="symbol")
+    sequences = Sequences(("trade", "quote", "ref_px"))
 
     assert missing(sequences, *(trade("a", number) for number in numbers)) == expected
 
 
 def test_each_symbol_and_event_type_counts_by_itself() -> None:
-    sequences = Sequences(within="symbol")
+    sequences = Sequences(("trade", "quote", "ref_px"))
     events = (trade("a", 1), trade("b", 50), quote("a", 900), trade("a", 2), quote("a", 902))
 
     assert missing(sequences, *events) == [0, 0, 0, 0, 1]
-    assert sequences.scope(trade("a", 1)) == "a"
 
 
-def test_a_feed_may_count_all_its_events_in_one_row() -> None:
-    sequences = Sequences(within="feed")
+def test_what_is_not_numbered_without_gaps_is_never_missing() -> None:
+    sequences = Sequences(("trade",))
 
-    assert missing(sequences, trade("a", 1), quote("b", 2), trade("b", 4)) == [0, 0, 1]
-    assert sequences.scope(trade("a", 1)) is None
+    assert missing(sequences, quote("a", 1), quote("a", 9), trade("a", 1), trade("a", 3)) == [
+        *(0, 0, 0, 1)
+    ]
 
 
 def test_a_jump_over_a_reconnect_tells_what_the_silence_cost() -> None:
-    sequences = Sequences(within="symbol")
+    sequences = Sequences(("trade", "quote", "ref_px"))
     missing(sequences, trade("a", 10), epoch=1)
 
     assert missing(sequences, trade("a", 15), epoch=2) == [4]
 
 
 def test_a_vendor_may_count_anew_on_a_new_connection() -> None:
-    sequences = Sequences(within="symbol")
+    sequences = Sequences(("trade", "quote", "ref_px"))
     missing(sequences, trade("a", 1000), epoch=1)
 
     assert missing(sequences, trade("a", 1), trade("a", 3), epoch=2) == [0, 1]
@@ -87,4 +87,4 @@ def test_a_vendor_may_count_anew_on_a_new_connection() -> None:
 def test_what_has_no_sequence_is_never_missing() -> None:
     price = RefPx(symbol="a", asset_type="stock", event_time=1, price=1.0, price_type="last")
 
-    assert missing(Sequences(within="symbol"), price, price) == [0, 0]
+    assert missing(Sequences(("trade", "quote", "ref_px")), price, price) == [0, 0]

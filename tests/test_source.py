@@ -24,6 +24,7 @@ SEES = {
     "edc.events": NOBODY,
     "edc.times": NOBODY,
     "edc.retry": NOBODY,
+    "edc.fields": NOBODY,
     "edc.files": ("errors",),
     "edc.logs": ("times",),
     "edc.markets": ("times",),
@@ -36,8 +37,11 @@ SEES = {
     "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
     "edc.transport.sockets": ("errors", "transport"),
     "edc.transport.websocket": (
-        *("adapters", "errors", "staleness", "transport", "transport.sockets"),
+        *("adapters", "errors", "staleness", "transport", "transport.conversation"),
+        "transport.sockets",
     ),
+    "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
+    "edc.symbols": ("adapters", "errors", "events"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
     "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),
     "edc.transport.libraries": (
@@ -162,7 +166,9 @@ SEES = {
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
-VENDOR_SEES = ("adapters", "errors", "events", "times", "transport", "wire")
+VENDOR_SEES = (
+    *("adapters", "errors", "events", "fields", "symbols", "times", "transport", "wire"),
+)
 
 HOMES = {
     "aiohttp": ("edc.server", "edc.simulator"),

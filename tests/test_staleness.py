@@ -315,8 +315,10 @@ async def test_a_feed_that_is_just_quiet_is_connected_anew_less_and_less(
     simulator = TiingoSimulator(key=KEY, rate=2000, events=400, heartbeat=0.05)
     async with serving(simulator):
         daemon = supervisor(write_config(tmp_path, simulator.url), times=QUICK)
-        adapter = cast("TiingoStream", daemon.feeds[0].feed.adapter)
+        runner = daemon.feeds[0]
+        adapter = cast("TiingoStream", runner.feed.build())
         adapter.silence = Silence(longest=0.4, first=0.4)
+        runner.feed = replace(runner.feed, build=lambda: adapter)
         async with running(daemon):
             stats = daemon.feeds[0].stats
             await until(lambda: stats.disconnects["stale"] == 4)

@@ -310,8 +310,9 @@ def planned(path: Path, symbol: str) -> TiingoStream:
     feeds = STOCKS.replace('"*"', toml(symbol))
     file = write_config(path, "ws://127.0.0.1:1", feeds=feeds)
     [feed] = plan_feeds(config.load(file), file)
-    assert isinstance(feed.adapter, TiingoStream)
-    return feed.adapter
+    adapter = feed.build()
+    assert isinstance(adapter, TiingoStream)
+    return adapter
 
 
 def toml(text: str) -> str:

@@ -22,7 +22,7 @@ from websockets.http11 import Response
 from edc.adapters import Silence
 from edc.errors import ConfigError, Fatal, Retriable
 from edc.staleness import Watchdog
-from edc.transport import Frame, Request, with_websockets
+from edc.transport import Frame, Heard, Request, with_websockets
 from edc.transport import poll as poll_module
 from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
@@ -43,9 +43,15 @@ class Collector:
         self.epoch = 0
         self._narrow = narrow
 
-    def connected(self) -> int:
+    def connected(self, adapter: object, heard: Heard | None = None) -> int:
         self.epoch += 1
         return self.epoch
+
+    def refused(self, epoch: int, symbol: str, why: str) -> None:
+        raise AssertionError(symbol, why)
+
+    def ended(self, epoch: int) -> None:
+        assert epoch == self.epoch
 
     def receive(self, frame: Frame) -> bool:
         self.frames.append(frame)

@@ -90,10 +90,8 @@ class Feed:
         self.ledger = Ledger(self.gaps, lambda: START)
         self.stats = FeedStats(feed, "tiingo", f"tiingo_{feed}")
         self.letters = DeadLetters(folder)
-        self.ingest = Ingest(
-            *(self.adapter, self.stats, self.queues, self.letters, self.ledger), lambda: START
-        )
-        self.epoch = self.ingest.connected()
+        self.ingest = Ingest(*(self.stats, self.queues, self.letters, self.ledger), lambda: START)
+        self.epoch = self.ingest.connected(self.adapter)
         if live:
             self.stats.state = "live"
 
@@ -194,8 +192,8 @@ def test_rows_lie_in_the_order_in_which_they_were_received(tmp_path: Path) -> No
     """Messages of two wires, and events that went the long way between them."""
     crypto, fx = Feed(tmp_path / "a"), Feed(tmp_path / "b", "fx")
     fx.queues = crypto.queues
-    fx.ingest = Ingest(*(fx.adapter, fx.stats, fx.queues, fx.letters, fx.ledger), lambda: START)
-    fx.epoch = fx.ingest.connected()
+    fx.ingest = Ingest(*(fx.stats, fx.queues, fx.letters, fx.ledger), lambda: START)
+    fx.epoch = fx.ingest.connected(fx.adapter)
     fx.stats.state = "live"
     eurusd = ["Q", "eurusd", "2026-02-13T18:09:22.000001+00:00", 1, 1.1, None, 1, 1.2]
 

@@ -1,11 +1,13 @@
 """The contract of an adapter: one file a vendor, and `ls edc/adapters` is the vendor list.
 
-A file offers `VENDOR`, which says what can be connected and builds an adapter for one feed. The
-adapter says where to connect and what to ask for, and turns frames into events. `decode` is pure:
-no I/O, no clock, no log. It returns the events of a frame (none for heartbeats and
+A file offers `VENDOR`, which says what can be connected and builds an adapter for one connection of
+a feed. The adapter says where to connect and what to ask for, and turns frames into events.
+`decode` does no I/O and knows no clock and no log; what it may remember is what the frames before,
+of the same connection, have said. It returns the events of a frame (none for heartbeats and
 acknowledgements) and raises Skippable for a message that it cannot use or by which the vendor says
 that it has dropped something, Fatal where the vendor refuses what only the operator can mend,
-Retriable where the vendor asks for another try.
+Retriable where the vendor asks for another try. Where the vendor wants to be answered, or says what
+it accepts, the adapter converses (`Converses`).
 
 Sockets, reconnects, queues, files and counters belong to others. Packages outside edc add vendors
 through the entry-point group `edc.adapters`; one is imported only when the config names it.
@@ -14,8 +16,8 @@ through the entry-point group `edc.adapters`; one is imported only when the conf
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, cast, runtime_checkable
@@ -62,6 +64,13 @@ class VendorOptions(Strict):
     api_key_file: Path | None = None
 
 
+class SecretVendorOptions(VendorOptions):
+    """The same, of a vendor that gives a secret beside the key."""
+
+    api_secret: SecretStr | None = None
+    api_secret_file: Path | None = None
+
+
 class FeedOptions(Strict):
     """What every `[feeds.NAME]` says; a vendor adds its own."""
 
@@ -80,15 +89,19 @@ class FeedOptions(Strict):
 class Channel:
     """One thing a vendor offers: how it is fetched and what comes of it.
 
-    `sequenced` says within what `sequence` counts up by one with each event, so that a jump means
-    a loss: within a `symbol`, or within the whole `feed`; None where it promises no such thing.
+    `sequenced` says of which events `sequence` counts up by one within a symbol, so that a jump
+    means a loss; of the others it promises no such thing. `own_names` says that symbols are the
+    venue's own names, in lower case (derivatives), and no pairs. `one_connection` says that the
+    vendor allows no more than one, so that its feeds of this channel share it.
     """
 
     kind: Literal["websocket", "poll"]
     asset_types: tuple[str, ...]
     event_types: tuple[str, ...]
     text: str
-    sequenced: Literal["symbol", "feed"] | None = None
+    sequenced: tuple[str, ...] = ()
+    own_names: bool = False
+    one_connection: bool = False
 
 
 class Adapter(Protocol):
@@ -114,14 +127,59 @@ class Silence:
     """For the first data after subscribing."""
 
 
+Message = str | bytes
+"""A text or a binary message to a vendor."""
+
+
 class WebsocketAdapter(Adapter, Protocol):
     """A feed that is pushed."""
 
     url: str
     silence: Silence
 
-    def subscribe(self) -> Sequence[str]:
+    def subscribe(self) -> Sequence[Message]:
         """The messages to send on a new connection, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """What the vendor wants to hear, every so many seconds, whatever else is said."""
+
+    message: Message
+    every: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a frame says about its connection.
+
+    `send` is what to say to it, in order. Topics in `accepted` will deliver, those in `refused`
+    will not, each for the reason given.
+    """
+
+    send: Sequence[Message] = ()
+    accepted: Collection[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A websocket adapter that answers its vendor, or hears what it accepts.
+
+    `answer` sees every frame until all topics are settled, then those without events. Topics that
+    nobody has accepted or refused after a while count as refused; where none was accepted, the
+    connection is given up.
+    """
+
+    topics: Mapping[str, str]
+    """What has to be accepted, each with its symbol. Empty where the vendor accepts in silence."""
+    messages_per_second: float
+    """How fast we may speak."""
+    keepalive: Keepalive | None
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """What a frame says about its connection, if anything. Raises what `decode` raises."""
         ...
 
 
@@ -133,6 +191,36 @@ class HasShort(Protocol):
     """
 
     short: Short | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Trades of a symbol that are missing, as the ledger knows it.
+
+    `after` and `before` are the `sequence` of the neighbours that are there; None where there is
+    none, or where the venue does not number its trades. Times are ns since the epoch.
+    """
+
+    symbol: str
+    after: int | None
+    before: int | None
+    started_at: int
+    ended_at: int
+
+
+@runtime_checkable
+class HasHistory(Protocol):
+    """An adapter whose vendor tells by REST what a gap has missed; `decode` reads the answers."""
+
+    history_every: float
+    """Seconds between two requests, so that the vendor's limit is kept."""
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The next request for what is missing in `hole`; None where there is nothing more to ask.
+
+        `last` is what came of the one before, None for the first.
+        """
+        ...
 
 
 class PollAdapter(Adapter, Protocol):
@@ -148,17 +236,25 @@ class PollAdapter(Adapter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedPlan:
-    """All that an adapter is built from. `vendor` is the name that the rows will carry."""
+    """All that an adapter is built from. `vendor` is the name that the rows will carry.
+
+    `written` has the symbols as the config writes them, by our spelling.
+    """
 
     vendor: str
     vendor_options: VendorOptions
     options: FeedOptions
     key: str
+    secret: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor: its channels, its options, and how to build an adapter for a feed."""
+    """A vendor: its channels, its options, and how to build an adapter for a connection.
+
+    A feed with more symbols than `most_symbols` says for its options takes several connections.
+    """
 
     title: str
     needs_key: bool
@@ -166,6 +262,7 @@ class Vendor:
     vendor_options: type[VendorOptions]
     feed_options: type[FeedOptions]
     build: Callable[[FeedPlan], Adapter]
+    most_symbols: Callable[[FeedOptions], int] | None = None
 
 
 def _plugins() -> dict[str, EntryPoint]:

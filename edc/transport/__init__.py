@@ -7,7 +7,7 @@ the supervisor waits and calls `run` again. Exceptions of the libraries below do
 
 import asyncio
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,28 +15,66 @@ import msgspec
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """What one read gave: the bytes, the receive time (ns since the epoch), the connection.
 
-    `status` is the HTTP status of a polled answer, 0 on a websocket.
+    `status` is the HTTP status of a polled answer, 0 on a websocket; `about` is what the request
+    that it answers was about.
     """
 
     data: bytes
     received_ns: int
     epoch: int
     status: int = 0
+    about: str = ""
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One GET of a polling feed. The key belongs in a header: URLs end up in logs."""
+    """One GET of a polling feed, or a POST where it has a `body`.
+
+    The key belongs in a header: URLs end up in logs. `about` comes back with the answer's frame,
+    for vendors whose answers do not say whose they are.
+    """
 
     url: str
     params: dict[str, str] = {}
     headers: dict[str, str] = {}
+    about: str = ""
+    body: bytes | None = None
+
+
+class Reads(Protocol):
+    """What makes events of frames: see `edc.adapters.Adapter`."""
+
+    def decode(self, frame: Frame) -> Sequence[Any]:
+        """The events of one frame."""
+        ...
+
+
+class Heard(Protocol):
+    """Who listens to what a vendor says about a connection."""
+
+    settled: bool
+    """Frames with data need not be told any more."""
+
+    def hear(self, frame: Frame) -> None:
+        """A frame has come. Raises what `decode` raises."""
+        ...
 
 
 class Receiver(Protocol):
     """Where a transport's frames go: the ingest loop of one feed."""
 
-    def connected(self) -> int:
-        """A connection stands; what comes now belongs to it. Its epoch is returned."""
+    def connected(self, adapter: "Reads", heard: "Heard | None" = None) -> int:
+        """A connection stands; its frames are `adapter`'s to decode. Its epoch is returned.
+
+        `heard` is told of frames that carry no data, until it has heard enough of all frames.
+        """
+        ...
+
+    def refused(self, epoch: int, symbol: str, why: str) -> None:
+        """The vendor will not deliver a symbol on this connection."""
+        ...
+
+    def ended(self, epoch: int) -> None:
+        """Nothing comes on this connection any more."""
         ...
 
     def receive(self, frame: Frame) -> bool:

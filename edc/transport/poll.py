@@ -52,15 +52,19 @@ class PollTransport:
 
     async def _fetch(self, client: httpx.AsyncClient, request: Request, receiver: Receiver) -> None:
         async with client.stream(
-            "GET", request.url, params=request.params, headers=request.headers
+            "GET" if request.body is None else "POST",
+            request.url,
+            params=request.params,
+            headers=request.headers,
+            content=request.body,
         ) as response:
             data = bytearray()
             async for part in response.aiter_bytes():
                 data += part
                 if len(data) > _MOST_BYTES:
                     raise Retriable("refused", f"{request.url} answered over {_MOST_BYTES} bytes")
-        epoch = receiver.connected()
-        frame = Frame(bytes(data), self._now_ns(), epoch, response.status_code)
+        epoch = receiver.connected(self._adapter)
+        frame = Frame(bytes(data), self._now_ns(), epoch, response.status_code, request.about)
         if not receiver.receive(frame):
             await receiver.room()
 

@@ -23,6 +23,8 @@ class Timing:
     ping_after: float = 5.0
     ping_timeout: float = 5.0
     tick: float = 1.0
+    confirm_within: float = 10.0
+    """For a vendor that says what it accepts to have said it."""
 
 
 class Socket(Protocol):
@@ -35,8 +37,8 @@ class Socket(Protocol):
         """There is no room."""
         ...
 
-    async def send(self, message: str) -> None:
-        """Send a text message."""
+    async def send(self, message: str | bytes) -> None:
+        """Send a text or a binary message."""
         ...
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:

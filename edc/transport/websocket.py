@@ -13,6 +13,7 @@ from edc.adapters import WebsocketAdapter
 from edc.errors import Retriable
 from edc.staleness import Watchdog
 from edc.transport import Receiver
+from edc.transport.conversation import Conversation
 from edc.transport.sockets import Library, Socket, Timing
 
 
@@ -41,13 +42,15 @@ class WebsocketTransport:
             await self._talk(socket, receiver, stopping)
 
     async def _talk(self, socket: Socket, receiver: Receiver, stopping: asyncio.Event) -> None:
-        epoch = receiver.connected()
-        for message in self._adapter.subscribe():
-            await socket.send(message)
+        conversation = Conversation(self._adapter, socket, self._timing)
+        epoch = receiver.connected(self._adapter, conversation)
+        conversation.begin(receiver, epoch)
+        watch = self._watch(socket, receiver, conversation)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = (
-                    tasks.create_task(self._watch(socket, receiver), name="watchdog"),
+                    tasks.create_task(conversation.speak(), name="speaker"),
+                    tasks.create_task(watch, name="watchdog"),
                     tasks.create_task(_close_when(stopping, socket), name="closer"),
                 )
                 why = await socket.read(receiver, epoch, self._now_ns)
@@ -55,10 +58,12 @@ class WebsocketTransport:
                     helper.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        finally:
+            receiver.ended(epoch)
         if not stopping.is_set():
             raise Retriable("disconnected", f"the vendor closed the connection: {why}")
 
-    async def _watch(self, socket: Socket, receiver: Receiver) -> None:
+    async def _watch(self, socket: Socket, receiver: Receiver, conversation: Conversation) -> None:
         """Raise Retriable when the peer is dead, or mute while its market is open."""
         timing, watchdog, frames = self._timing, self._watchdog, socket.frames
         heard = time.monotonic()
@@ -73,6 +78,7 @@ class WebsocketTransport:
             )
             if alarm is not None:
                 raise Retriable("stale", alarm)
+            conversation.look()
             if now - heard >= timing.ping_after:
                 await self._ping(socket)
                 heard = time.monotonic()

@@ -165,9 +165,9 @@ class Socket(WSListener):
         if self._pong is not None and not self._pong.done():
             self._pong.cancel()
 
-    async def send(self, message: str) -> None:
-        """Send a text message."""
-        self._transport.send(WSMsgType.TEXT, message)
+    async def send(self, message: str | bytes) -> None:
+        """Send a text or a binary message."""
+        self._transport.send(_TEXT if isinstance(message, str) else _BINARY, message)
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:
         """Let frames come until the connection has ended; those that were kept go first."""

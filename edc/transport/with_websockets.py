@@ -73,8 +73,8 @@ class Socket:
         """There is no room."""
         return self._until_room is not None
 
-    async def send(self, message: str) -> None:
-        """Send a text message. Where the peer has gone, `read` says so, after its last words."""
+    async def send(self, message: str | bytes) -> None:
+        """Send a message. Where the peer has gone, `read` says so, after its last words."""
         with contextlib.suppress(ConnectionClosed):
             await self._connection.send(message)
 

@@ -1,0 +1,447 @@
+"""Binance spot, by its public websocket streams and by REST. No key is needed.
+
+Source: the venue's `web-socket-streams.md` and `rest-api.md`, 2026-07, and recordings of 2021 and
+2024. Streams are combined: `{"stream": "btcusdt@trade", "data": {...}}`; answers to what we send
+are not wrapped. Prices and sizes are decimal strings, in quote and base currency.
+
+* Times come in microseconds (`timeUnit=MICROSECOND`), in old recordings in milliseconds; which one
+  is seen from the number itself.
+* A trade's `t` is contiguous for each symbol, so it is its `sequence`, and a jump is a loss. `m`
+  true: the buyer was the maker, the taker sold. An `aggTrade` has the id `a`, a `blockTrade` ids of
+  a space of its own; their condition says which they are, and their ids are no `sequence`.
+* `bookTicker` has no time: `event_time` is the time of receipt. Its `u` rises, but not by one.
+* `referencePrice` may be null: then there is nothing to record. `avgPrice` is a five-minute mean.
+* UNCONFIRMED: a stream that does not exist may be acknowledged and stay silent; errors come flat or
+  under `error`.
+* `serverShutdown`: the connection ends soon, another one is to be made at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field, field_validator
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    Hole,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.errors import Fatal, Retriable, Skippable
+from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
+from edc.fields import UNREADABLE, Number
+from edc.symbols import Symbols
+from edc.times import MICROSECOND, MILLISECOND, instant
+from edc.transport import Frame, Request
+
+Stream = Literal["trade", "aggTrade", "blockTrade", "bookTicker", "referencePrice", "avgPrice"]
+
+_MOST_STREAMS = 1024
+"""On one connection."""
+_AT_ONCE = 100
+"""Streams in one message."""
+_FIRST_MICROSECONDS = 10**14
+"""Smaller numbers are milliseconds (until the year 5138)."""
+_PAGE = 1000
+
+
+class BinanceVendorOptions(VendorOptions):
+    """`[vendors.binance]`. Both default to the hosts that serve market data only."""
+
+    url: WebsocketUrl = "wss://data-stream.binance.vision"
+    rest_url: HttpUrl = "https://data-api.binance.vision"
+
+
+class BinanceFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Binance. `interval` is for polling."""
+
+    streams: tuple[Stream, ...] = ("trade", "bookTicker")
+    interval: Duration = Field(10.0, ge=1)
+
+    @field_validator("streams")
+    @classmethod
+    def _some(cls, streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+        if not streams or len(set(streams)) < len(streams):
+            raise ValueError('name each stream once, like ["trade", "bookTicker"]')
+        return streams
+
+
+class _Trade(Struct, gc=False):
+    s: str
+    t: int
+    p: Number
+    q: Number
+    T: int
+    m: bool
+
+
+class _AggTrade(Struct, gc=False):
+    s: str
+    a: int
+    p: Number
+    q: Number
+    T: int
+    m: bool
+
+
+class _BookTicker(Struct, gc=False):
+    u: int
+    s: str
+    b: Number
+    B: Number
+    a: Number
+    A: Number
+
+
+class _ReferencePrice(Struct, gc=False):
+    s: str
+    r: Number | None
+    t: int
+
+
+class _AvgPrice(Struct, gc=False):
+    s: str
+    w: Number
+    T: int
+
+
+class _RestTrade(Struct, rename="camel", gc=False):
+    id: int
+    price: Number
+    qty: Number
+    time: int
+    is_buyer_maker: bool
+
+
+class _RestBook(Struct, rename="camel", gc=False):
+    symbol: str
+    bid_price: Number
+    bid_qty: Number
+    ask_price: Number
+    ask_qty: Number
+
+
+class _Problem(Struct):
+    code: int = 0
+    msg: str = ""
+
+
+class _Frame(Struct):
+    stream: str = ""
+    data: Raw = Raw()
+    id: int | str | None = None
+    result: Raw = Raw()
+    code: int | None = None
+    msg: str = ""
+    error: _Problem | None = None
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+
+
+def _time(number: int) -> int:
+    return instant(number, MICROSECOND if number >= _FIRST_MICROSECONDS else MILLISECOND)
+
+
+class _Rows:
+    """Events from Binance's values."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        self.symbols = Symbols(plan, lambda symbol, _type, _written: symbol.upper())
+
+    def trade(
+        self, name: str, number: int, price: float, size: float, time: int, *, maker_bought: bool
+    ) -> Trade:
+        symbol, asset_type = self.symbols.of(name)
+        return Trade(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=_time(time),
+            last_price=price,
+            last_size=size,
+            exchange="BINANCE",
+            trade_id=str(number),
+            side="sell" if maker_bought else "buy",
+            sequence=number,
+        )
+
+    def quote(
+        self,
+        name: str,
+        time: int,
+        bid: float,
+        bid_size: float,
+        ask: float,
+        ask_size: float,
+        sequence: int | None = None,
+    ) -> Quote:
+        symbol, asset_type = self.symbols.of(name)
+        a_bid, a_bid_size = side_of(bid, bid_size)
+        an_ask, an_ask_size = side_of(ask, ask_size)
+        return Quote(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=time,
+            bid=a_bid,
+            bid_size=a_bid_size,
+            ask=an_ask,
+            ask_size=an_ask_size,
+            mid=mid_of(a_bid, an_ask),
+            exchange="BINANCE",
+            sequence=sequence,
+        )
+
+    def price(self, name: str, time: int, price: float, price_type: str) -> RefPx:
+        symbol, asset_type = self.symbols.of(name)
+        return RefPx(
+            symbol=symbol,
+            asset_type=asset_type,
+            event_time=_time(time),
+            price=price,
+            price_type=price_type,
+            exchange="BINANCE",
+        )
+
+
+class BinanceStream:
+    """The streams of some symbols on one connection."""
+
+    messages_per_second = 4.0
+    """The venue allows five, its own pings and our pongs included."""
+    keepalive: Keepalive | None = None
+    history_every = 0.5
+    """`historicalTrades` weighs 25 of 6,000 a minute: half of what is allowed."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, BinanceFeedOptions)
+        options = plan.options
+        self.url = f"{plan.vendor_options.url}/stream?timeUnit=MICROSECOND"
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _Rows(plan)
+        self._rest_url = plan.vendor_options.rest_url
+        symbols = self._rows.symbols
+        self.topics = {
+            f"{name.lower()}@{stream}": symbols.of(name)[0]
+            for name in symbols.names
+            for stream in options.streams
+        }
+        streams = list(self.topics)
+        self._asked = {
+            number + 1: streams[start : start + _AT_ONCE]
+            for number, start in enumerate(range(0, len(streams), _AT_ONCE))
+        }
+        self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
+            "trade": self._trade,
+            "aggTrade": self._agg_trade,
+            "blockTrade": self._block_trade,
+            "bookTicker": self._book_ticker,
+            "referencePrice": self._reference_price,
+            "avgPrice": self._avg_price,
+        }
+
+    def subscribe(self) -> Sequence[str]:
+        """A hundred streams a message."""
+        return [
+            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
+            for number, streams in self._asked.items()
+        ]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """`{"result": null, "id": 1}` accepts a message whole, an error refuses it whole."""
+        try:
+            said = _frame(frame.data)
+        except UNREADABLE:
+            return None
+        streams = self._asked.get(said.id) if isinstance(said.id, int) else None
+        problem = _problem(said)
+        if problem is not None:
+            asked = list(self.topics) if streams is None else streams
+            return Answer(refused=dict.fromkeys(asked, f"{problem.msg} ({problem.code})"))
+        if streams is None or not said.result:
+            return None
+        return Answer(accepted=streams)
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The event of a stream's frame, or the trades of a page of history."""
+        try:
+            if frame.status:
+                return list(_trades(self._rows, frame))
+            said = _frame(frame.data)
+            if not said.data:
+                return self._control(said, frame)
+            if said.stream == "!serverShutdown":
+                raise Retriable("disconnected", "Binance is about to end this connection", 0.0)
+            event = self._event[said.stream.partition("@")[2]](said.data, frame)
+        except KeyError as error:
+            raise Skippable("unknown", f"stream {error}") from None
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        return () if event is None else (event,)
+
+    def _control(self, said: _Frame, frame: Frame) -> Sequence[Event]:
+        if msgspec.json.decode(frame.data, type=_Kind).e == "serverShutdown":
+            raise Retriable("disconnected", "Binance is about to end this connection", 0.0)
+        if _problem(said) is None and not said.result:
+            raise Skippable("unknown", "neither a stream's frame nor an answer")
+        return ()
+
+    def _trade(self, raw: Raw, _frame: Frame) -> Event:
+        data = msgspec.json.decode(raw, type=_Trade, strict=False)
+        return self._rows.trade(data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
+
+    def _agg_trade(self, raw: Raw, _frame: Frame) -> Event:
+        data = msgspec.json.decode(raw, type=_AggTrade, strict=False)
+        made = self._rows.trade(data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
+        made.conditions, made.sequence = "aggregate", None
+        return made
+
+    def _block_trade(self, raw: Raw, frame: Frame) -> Event:
+        made = self._trade(raw, frame)
+        assert isinstance(made, Trade)
+        made.conditions, made.sequence = "block", None
+        return made
+
+    def _book_ticker(self, raw: Raw, frame: Frame) -> Event:
+        data = msgspec.json.decode(raw, type=_BookTicker, strict=False)
+        return self._rows.quote(data.s, frame.received_ns, data.b, data.B, data.a, data.A, data.u)
+
+    def _reference_price(self, raw: Raw, _frame: Frame) -> Event | None:
+        data = msgspec.json.decode(raw, type=_ReferencePrice, strict=False)
+        if data.r is None:
+            return None
+        return self._rows.price(data.s, data.t, data.r, "reference")
+
+    def _avg_price(self, raw: Raw, _frame: Frame) -> Event:
+        data = msgspec.json.decode(raw, type=_AvgPrice, strict=False)
+        return self._rows.price(data.s, data.T, data.w, "average")
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """`historicalTrades` from the first id that is missing, a thousand at a time."""
+        if hole.after is None or hole.before is None or last == []:
+            return None
+        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
+        start = 1 + max([hole.after, *(number for number in ids if number is not None)])
+        if start >= hole.before:
+            return None
+        name = hole.symbol.upper()
+        params = {"symbol": name, "fromId": str(start)}
+        params["limit"] = str(min(_PAGE, hole.before - start))
+        url = f"{self._rest_url}/api/v3/historicalTrades"
+        return Request(url, params, {"X-MBX-TIME-UNIT": "MICROSECOND"}, about=name)
+
+
+class _Kind(Struct):
+    e: str = ""
+
+
+def _problem(said: _Frame) -> _Problem | None:
+    if said.error is not None:
+        return said.error
+    return None if said.code is None else _Problem(said.code, said.msg)
+
+
+class BinanceRest:
+    """Last trades of each symbol, and the books of all."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, BinanceFeedOptions)
+        self.interval = plan.options.interval
+        self._streams = plan.options.streams
+        self._url = plan.vendor_options.rest_url
+        self._rows = _Rows(plan)
+
+    def requests(self) -> Sequence[Request]:
+        """One for all books, and one for each symbol's trades."""
+        names = self._rows.symbols.names
+        headers = {"X-MBX-TIME-UNIT": "MICROSECOND"}
+        made = []
+        if "bookTicker" in self._streams:
+            listed = {"symbols": msgspec.json.encode(names).decode()}
+            made.append(Request(f"{self._url}/api/v3/ticker/bookTicker", listed, headers))
+        if "trade" in self._streams:
+            for name in names:
+                params = {"symbol": name, "limit": str(_PAGE)}
+                made.append(Request(f"{self._url}/api/v3/trades", params, headers, about=name))
+        return made
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of an answer."""
+        try:
+            return list(_trades(self._rows, frame) if frame.about else self._books(frame))
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+
+    def _books(self, frame: Frame) -> Iterator[Event]:
+        _check(frame)
+        for row in msgspec.json.decode(frame.data, type=list[_RestBook], strict=False):
+            yield self._rows.quote(
+                *(row.symbol, frame.received_ns),
+                *(row.bid_price, row.bid_qty, row.ask_price, row.ask_qty),
+            )
+
+
+def _trades(rows: _Rows, frame: Frame) -> Iterator[Event]:
+    """The trades of an answer; it does not say whose they are, so the request does."""
+    _check(frame)
+    for row in msgspec.json.decode(frame.data, type=list[_RestTrade], strict=False):
+        yield rows.trade(
+            *(frame.about, row.id, row.price, row.qty, row.time), maker_bought=row.is_buyer_maker
+        )
+
+
+def _check(frame: Frame) -> None:
+    """Raises what an answer that is an error means."""
+    if frame.status == 200:  # noqa: PLR2004 - HTTP's
+        return
+    try:
+        problem = msgspec.json.decode(frame.data, type=_Problem)
+    except UNREADABLE:
+        problem = _Problem(frame.status, frame.data[:200].decode(errors="replace"))
+    said = f"Binance answered {frame.status}: {problem.msg} ({problem.code})"
+    if frame.status in (418, 429):
+        raise Retriable("rate_limited", said, 120.0 if frame.status == 418 else 60.0)  # noqa: PLR2004
+    if frame.status >= 500 or frame.status == 403:  # noqa: PLR2004 - a fault, or its firewall
+        raise Retriable("server_error", said)
+    raise Fatal(said, "correct the feed's symbols")
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return BinanceRest(plan) if plan.options.channel == "spot_rest" else BinanceStream(plan)
+
+
+def _most_symbols(options: FeedOptions) -> int:
+    assert isinstance(options, BinanceFeedOptions)
+    return _MOST_STREAMS // len(options.streams)
+
+
+VENDOR = Vendor(
+    title="Binance",
+    needs_key=False,
+    channels={
+        "spot": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote", "ref_px"),
+            "spot; streams: trade, bookTicker, aggTrade, blockTrade, referencePrice, avgPrice",
+            sequenced=("trade",),
+        ),
+        "spot_rest": Channel(
+            "poll", ("crypto",), ("trade", "quote"), "spot, last trades and books"
+        ),
+    },
+    vendor_options=BinanceVendorOptions,
+    feed_options=BinanceFeedOptions,
+    build=_build,
+    most_symbols=_most_symbols,
+)

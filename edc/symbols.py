@@ -1,0 +1,84 @@
+"""Symbols, both ways: the lake's one spelling, and what each vendor calls the same thing."""
+
+from collections.abc import Callable, Iterable
+
+from edc.adapters import FeedPlan
+from edc.errors import Skippable
+from edc.events import spell
+
+QUOTES = (
+    *("usdt", "usdc", "usde", "usd1", "busd", "tusd", "fdusd", "pyusd", "rlusd", "gusd", "usds"),
+    *("usd", "eur", "gbp", "jpy", "aud", "cad", "chf", "try", "brl", "krw", "sgd", "nzd", "mxn"),
+    *("zar", "pln", "sek", "nok", "dkk", "czk", "huf", "hkd", "cnh", "inr", "idr", "uah", "ars"),
+    *("dai", "btc", "xbt", "eth", "bnb", "sol", "eurc", "euri", "ust", "eurr", "eurt"),
+)
+"""What pairs are quoted in; it says where a pair written in one word is parted."""
+
+_SEPARATORS = "/-_:"
+_MOST_KNOWN = 100_000
+
+
+def parted(symbol: str, written: str = "") -> tuple[str, str]:
+    """Base and quote currency of a pair, in upper case: `btcusdt` is `("BTC", "USDT")`.
+
+    `written` may say where it is parted, as `BTC-USDT` does; else the longest currency that pairs
+    are quoted in is taken off the end. Raises ValueError where there is none.
+    """
+    for mark in _SEPARATORS:
+        base, found, quote = written.partition(mark)
+        if found and base and quote:
+            return base.upper(), quote.upper()
+    for quote in sorted(QUOTES, key=len, reverse=True):
+        if symbol.endswith(quote) and symbol != quote:
+            return symbol.removesuffix(quote).upper(), quote.upper()
+    if len(symbol) == 6:  # noqa: PLR2004 - two ISO 4217 codes
+        return symbol[:3].upper(), symbol[3:].upper()
+    raise ValueError(f"{symbol!r} is no pair of currencies; write it like BASE/QUOTE")
+
+
+class Symbols:
+    """The symbols of a feed, and what the vendor calls them.
+
+    `call` makes the vendor's name of a symbol from it, its asset type and how the config writes
+    it. Where a feed asks for everything (`"*"`), what is not listed takes the type of that list;
+    elsewhere a name that was not asked for is `unknown`.
+    """
+
+    def __init__(self, plan: FeedPlan, call: Callable[[str, str, str], str]) -> None:
+        self.names: list[str] = []
+        """The vendor's names of all symbols, in the order of the config; without `"*"`."""
+        self.everything = False
+        self._other: str | None = None
+        self._listed: dict[str, tuple[str, str]] = {}
+        for asset_type, listed in plan.options.symbols.items():
+            for symbol in listed:
+                if symbol == "*":
+                    self.everything, self._other = True, asset_type
+                    continue
+                name = call(symbol, asset_type, plan.written.get(symbol, symbol))
+                self.names.append(name)
+                self._listed[name] = (symbol, asset_type)
+        self._known = dict(self._listed)
+
+    def also(self, names: Iterable[tuple[str, str]]) -> None:
+        """Other names under which the vendor sends what was asked for, each with the asked one."""
+        for name, asked in names:
+            self._known.setdefault(name, self._listed[asked])
+
+    def of(self, name: str) -> tuple[str, str]:
+        """The symbol and asset type of a vendor's name. Raises Skippable for an unknown one."""
+        known = self._known.get(name)
+        if known is None:
+            if self._other is None:
+                raise Skippable("unknown", f"{name!r} was not asked for")
+            symbol = spell(name, self._other)
+            if not any(map(str.isalnum, symbol)):
+                raise Skippable("malformed", f"{name!r} is no symbol")
+            if len(self._known) >= _MOST_KNOWN:  # a vendor gone mad does not fill the memory
+                self._known = dict(self._listed)
+            known = self._known[name] = (symbol, self._other)
+        return known
+
+    def topics(self, topic: Callable[[str], str]) -> dict[str, str]:
+        """What `Converses.topics` wants: a topic for each name, with its symbol."""
+        return {topic(name): self._listed[name][0] for name in self.names}
