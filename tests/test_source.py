@@ -144,6 +144,7 @@ SEES = {
     "edc.simulator": NOBODY,
     "edc.simulator.tape": NOBODY,
     "edc.simulator.market": ("simulator.tape",),
+    "edc.simulator.venue": ("simulator.tape",),
     "edc.simulator.polled": ("simulator.tape",),
     "edc.simulator.tiingo": ("simulator.market", "simulator.polled", "simulator.tape"),
     "edc.simulator.__main__": ("simulator.tiingo",),
@@ -217,9 +218,16 @@ def allowed(module: str) -> set[str]:
     """What a module may import of edc."""
     if module in SEES:
         return {"edc"} | {f"edc.{name}" for name in SEES[module]}  # edc itself: the version
+    if venue(module):
+        return {"edc.simulator.tape", "edc.simulator.venue"}
     vendor = ".".join(module.split(".")[:3])
     own = {each for each in SOURCES if within(each, (vendor,))}
     return {f"edc.{name}" for name in VENDOR_SEES} | own
+
+
+def venue(module: str) -> bool:
+    """A simulator of one vendor, but Tiingo's."""
+    return module.startswith("edc.simulator.") and module not in SEES
 
 
 def in_adapters(module: str) -> bool:
@@ -227,7 +235,9 @@ def in_adapters(module: str) -> bool:
 
 
 def test_every_module_has_its_row() -> None:
-    assert {module for module in SOURCES if not in_adapters(module)} == set(SEES)
+    assert {module for module in SOURCES if not in_adapters(module) and not venue(module)} == set(
+        SEES
+    )
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -284,7 +294,7 @@ def test_a_module_is_imported_by_name_only_where_vendors_are_found() -> None:
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in {"__import__", "importlib.import_module", "import_module"}
     }
-    assert dynamic == {"edc.adapters"}
+    assert dynamic == {"edc.adapters", "edc.simulator"}
 
 
 @pytest.mark.parametrize("module", SOURCES)

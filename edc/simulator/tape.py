@@ -81,11 +81,20 @@ class Tape:
 
 def text_frame(payload: bytes) -> bytes:
     """A whole text message as a server sends it: RFC 6455, section 5.2."""
+    return _frame(0x81, payload)
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """The same for a binary message."""
+    return _frame(0x82, payload)
+
+
+def _frame(head: int, payload: bytes) -> bytes:
     if len(payload) < 126:  # noqa: PLR2004 - the RFC's
-        return struct.pack("!BB", 0x81, len(payload)) + payload
+        return struct.pack("!BB", head, len(payload)) + payload
     if len(payload) < 1 << 16:
-        return struct.pack("!BBH", 0x81, 126, len(payload)) + payload
-    return struct.pack("!BBQ", 0x81, 127, len(payload)) + payload
+        return struct.pack("!BBH", head, 126, len(payload)) + payload
+    return struct.pack("!BBQ", head, 127, len(payload)) + payload
 
 
 def new_york(ns: int) -> str:

@@ -1,0 +1,327 @@
+"""One suite for every vendor that has a simulator, over real sockets: dialogue, data and faults."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pytest
+
+from edc import adapters, config, simulator
+from edc.feeds import Times
+from edc.plan import plan_feeds
+from edc.simulator.venue import Faults, Venue
+from edc.staleness import Pace
+from edc.supervisor import Supervisor
+from tests.harness import FAST, KEY, read, running, until
+
+SECRET = "canary-secret-77d0"
+HURRIED = replace(
+    FAST,
+    socket=replace(FAST.socket, confirm_within=0.4),
+    silence=Pace(floor=0.4, ceiling=2.0, cure=0.1, look=1.0),
+)
+"""A daemon that finds a mute vendor in less than a second."""
+LIBRARIES = ("picows", "websockets")
+
+
+class Case(NamedTuple):
+    """A feed of a vendor, against its simulator."""
+
+    vendor: str
+    feed: str
+
+    @property
+    def venue(self) -> type[Venue]:
+        kind: type[Venue] = simulator.load(self.vendor)
+        return kind
+
+    @property
+    def section(self) -> dict[str, Any]:
+        return {"vendor": self.vendor, **self.venue.feeds[self.feed]}
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """What the vendor acknowledges."""
+        return dict(getattr(self.adapter(), "topics", {}))
+
+    def adapter(self, key: str = KEY) -> Any:
+        offered = adapters.load(self.vendor)
+        options = {**self.section}
+        symbols = {kind: tuple(each) for kind, each in options.pop("symbols").items()}
+        return offered.build(
+            adapters.FeedPlan(
+                self.vendor,
+                offered.vendor_options(**self.venue.required),
+                offered.feed_options(**options, symbols=symbols),
+                key,
+                SECRET,
+                {each.lower(): each for listed in symbols.values() for each in listed},
+            )
+        )
+
+
+CASES = [
+    Case(vendor, feed) for vendor in simulator.names() for feed in simulator.load(vendor).feeds
+]
+
+
+def feeds_where(holds: Callable[[Case], object]) -> pytest.MarkDecorator:
+    """The feeds of the vendors that do so."""
+    cases = [case for case in CASES if holds(case)]
+    return pytest.mark.parametrize("case", cases, ids=[f"{c.vendor}-{c.feed}" for c in cases])
+
+
+every_feed = feeds_where(lambda _case: True)
+
+
+both_libraries = pytest.mark.parametrize("library", LIBRARIES)
+
+
+def daemon_of(
+    case: Case, venue: Venue, folder: Path, *, key: str = KEY, times: Times = FAST, library: str
+) -> Supervisor:
+    """The daemon of one feed, connected to a venue."""
+    settings = config.Settings(
+        storage=config.StorageSettings(path=folder / "lake"),
+        spool=config.SpoolSettings(interval="50ms"),
+        server=config.ServerSettings(listen=""),
+        transport=config.TransportSettings(websocket=library),
+        vendors={case.vendor: {**venue.options(), **_keys(case, key)}},
+        feeds={case.feed: case.section},
+    )
+    return Supervisor(settings, plan_feeds(settings, folder / "config.toml"), times=times)
+
+
+def _keys(case: Case, key: str) -> dict[str, str]:
+    options = adapters.load(case.vendor).vendor_options
+    keys = {"api_key": key}
+    if issubclass(options, adapters.SecretVendorOptions):
+        keys["api_secret"] = SECRET
+    return keys
+
+
+@asynccontextmanager
+async def recording(
+    case: Case,
+    folder: Path,
+    *,
+    faults: Faults | None = None,
+    key: str = KEY,
+    times: Times = FAST,
+    library: str = "picows",
+    rate: float = 400.0,
+) -> AsyncIterator[tuple[Venue, Supervisor]]:
+    """A venue and a daemon that records it, both stopped in order on the way out."""
+    venue = case.venue(key=KEY, secret=SECRET, rate=rate, faults=faults)
+    await venue.start()
+    try:
+        daemon = daemon_of(case, venue, folder, key=key, times=times, library=library)
+        for runner in daemon.feeds:
+            runner.feed = replace(runner.feed, build=partial(_built, runner.feed.build, times))
+        async with running(daemon):
+            yield venue, daemon
+            await settle(venue, daemon)
+    finally:
+        await venue.stop()
+
+
+def _built(build: Callable[[], Any], times: Times) -> Any:
+    """An adapter, with less patience where the daemon is hurried."""
+    adapter = build()
+    if times is HURRIED:
+        adapter.silence = adapters.Silence(0.4, 0.4)
+    return adapter
+
+
+async def settle(venue: Venue, daemon: Supervisor) -> None:
+    """The venue makes no more events, and what it sent has arrived."""
+    venue.faults.mute = True
+    before = -1
+    while before != events(daemon):
+        before = events(daemon)
+        await asyncio.sleep(0.15)
+
+
+def events(daemon: Supervisor) -> int:
+    return sum(runner.stats.event_count for runner in daemon.feeds)
+
+
+def stats(daemon: Supervisor) -> Any:
+    (runner,) = daemon.feeds
+    return runner.stats
+
+
+def heard(venue: Venue) -> dict[str, Counter[Any]]:
+    """What the venue sent, as the lake should have it."""
+    made: dict[str, Counter[Any]] = {"trade": Counter(), "quote": Counter(), "ref_px": Counter()}
+    for tick in venue.heard:
+        symbol = venue.ours(tick.name)
+        for kind, row in venue.rows(tick).items():
+            made[kind][symbol, *row] += 1
+    return made
+
+
+def recorded(venue: Venue, folder: Path) -> dict[str, Counter[Any]]:
+    """What the lake has."""
+    return {
+        kind: Counter(read(folder / "lake", kind).select("symbol", *columns).rows())
+        if (folder / "lake" / kind).exists()
+        else Counter()
+        for kind, columns in venue.columns.items()
+    }
+
+
+def gaps(folder: Path) -> pl.DataFrame:
+    return read(folder / "lake", "gap")
+
+
+def assert_recorded(venue: Venue, folder: Path) -> None:
+    """Everything that was sent is in the lake, once, and nothing else."""
+    sent, found = heard(venue), recorded(venue, folder)
+    for kind, rows in sent.items():
+        assert found[kind] - rows == Counter(), f"{kind}: too many"
+        assert rows - found[kind] == Counter(), f"{kind}: missing"
+    assert venue.heard
+
+
+@every_feed
+@both_libraries
+async def test_what_a_vendor_sends_is_recorded(case: Case, library: str, tmp_path: Path) -> None:
+    async with recording(case, tmp_path, library=library) as (venue, daemon):
+        await until(lambda: len(venue.heard) > 60)
+
+    assert_recorded(venue, tmp_path)
+    assert stats(daemon).skipped == {}
+    assert stats(daemon).refused == {}
+    assert stats(daemon).state == "stopped"
+
+
+@feeds_where(lambda case: adapters.load(case.vendor).needs_key)
+async def test_a_wrong_key_ends_the_feed_with_the_mend(case: Case, tmp_path: Path) -> None:
+    async with recording(case, tmp_path, key="not-the-key-9c1b") as (venue, daemon):
+        await until(lambda: stats(daemon).state == "failed")
+
+    assert venue.heard == []
+    assert "key" in stats(daemon).problem
+    assert "not-the-key-9c1b" not in stats(daemon).problem
+    assert daemon.feeds[0].exit_code == 2
+
+
+@feeds_where(lambda case: case.venue.entitles)
+async def test_what_a_plan_does_not_include_ends_the_feed(case: Case, tmp_path: Path) -> None:
+    async with recording(case, tmp_path, faults=Faults(entitled=False)) as (_venue, daemon):
+        await until(lambda: stats(daemon).state == "failed")
+
+    assert daemon.feeds[0].exit_code == 2
+
+
+@feeds_where(lambda case: case.venue.refuses)
+async def test_a_symbol_that_is_refused_is_named_and_in_the_ledger(
+    case: Case, tmp_path: Path
+) -> None:
+    faults = Faults(refuse=case.venue.refuses)
+    async with recording(case, tmp_path, faults=faults) as (venue, daemon):
+        await until(lambda: stats(daemon).refused)
+        await until(lambda: len(venue.heard) > 20)
+        refused = dict(stats(daemon).refused)
+
+    ours = {venue.ours(name) for name in case.venue.refuses}
+    assert set(refused) == ours
+    rows = gaps(tmp_path).filter(cause="unsubscribed")
+    assert set(rows["symbol"]) == ours
+    assert_recorded(venue, tmp_path)
+
+
+@feeds_where(lambda case: case.topics)
+async def test_a_vendor_that_acknowledges_nothing_is_tried_again(
+    case: Case, tmp_path: Path
+) -> None:
+    faults = Faults(deaf=True)
+    async with recording(case, tmp_path, faults=faults, times=HURRIED) as (venue, daemon):
+        await until(lambda: sum(stats(daemon).disconnects.values()) > 0)
+        assert set(stats(daemon).disconnects) <= {"unconfirmed", "stale"}
+        faults.deaf = False
+        await until(lambda: len(venue.heard) > 20)
+
+    assert_recorded(venue, tmp_path)
+
+
+@every_feed
+async def test_a_mute_vendor_is_connected_anew(case: Case, tmp_path: Path) -> None:
+    faults = Faults(mute=True)
+    async with recording(case, tmp_path, faults=faults, times=HURRIED) as (venue, daemon):
+        await until(lambda: stats(daemon).disconnects["stale"] > 0)
+        faults.mute = False
+        await until(lambda: len(venue.heard) > 20)
+
+    assert_recorded(venue, tmp_path)
+
+
+@every_feed
+@both_libraries
+async def test_a_connection_that_breaks_in_the_middle_of_a_frame_costs_that_frame(
+    case: Case, library: str, tmp_path: Path
+) -> None:
+    faults = Faults(cut_after={40})
+    async with recording(case, tmp_path, faults=faults, library=library) as (venue, daemon):
+        await until(lambda: venue.connections >= 2 and venue.frames > 80)
+        await until(lambda: stats(daemon).state == "live")
+
+    assert_recorded(venue, tmp_path)
+    assert stats(daemon).disconnects["disconnected"] == 1
+    assert "disconnected" in gaps(tmp_path)["cause"].to_list()
+    assert stats(daemon).skipped == {}
+
+
+@every_feed
+async def test_a_handshake_that_is_limited_is_tried_again(case: Case, tmp_path: Path) -> None:
+    faults = Faults(handshakes=[429, 503])
+    async with recording(case, tmp_path, faults=faults) as (venue, daemon):
+        await until(lambda: len(venue.heard) > 20)
+
+    assert stats(daemon).disconnects["rate_limited"] == 1
+    assert stats(daemon).disconnects["refused"] == 1
+    assert_recorded(venue, tmp_path)
+
+
+@every_feed
+async def test_garbage_costs_one_frame(case: Case, tmp_path: Path) -> None:
+    faults = Faults(insert={30: b'\xff\x00{"', 40: b"null", 50: b'{"surprise": [1, 2]}'})
+    async with recording(case, tmp_path, faults=faults) as (venue, daemon):
+        await until(lambda: venue.frames > 80)
+
+    assert_recorded(venue, tmp_path)
+    assert stats(daemon).connects == 1
+    assert sum(stats(daemon).skipped.values()) >= 2
+    assert "undecodable" in gaps(tmp_path)["cause"].to_list()
+
+
+@every_feed
+async def test_fields_that_are_new_change_nothing(case: Case, tmp_path: Path) -> None:
+    faults = Faults(unknown_fields=True)
+    async with recording(case, tmp_path, faults=faults) as (venue, daemon):
+        await until(lambda: venue.frames > 60)
+
+    assert_recorded(venue, tmp_path)
+    assert stats(daemon).skipped == {}
+
+
+@every_feed
+@both_libraries
+async def test_a_frame_that_is_too_large_costs_the_connection_and_no_more(
+    case: Case, library: str, tmp_path: Path
+) -> None:
+    faults = Faults(insert={30: b" " * (20 << 20)})
+    async with recording(case, tmp_path, faults=faults, library=library) as (venue, daemon):
+        await until(lambda: venue.connections >= 2, within=30)
+        started = len(venue.heard)
+        await until(lambda: len(venue.heard) > started + 20)
+
+    assert recorded(venue, tmp_path)["trade"] <= heard(venue)["trade"]
+    assert stats(daemon).disconnects["disconnected"] == 1
