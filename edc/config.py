@@ -112,6 +112,12 @@ class CompactSettings(Strict):
     every: Annotated[Annotated[float, Field(ge=1)] | None, BeforeValidator(_never)] = 3600.0
 
 
+class BackfillSettings(Strict):
+    """`[backfill]`: how old a gap may be to be filled from the vendor's REST; None for never."""
+
+    within: Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_never)] = 86_400.0
+
+
 class SpoolSettings(Strict):
     """`[spool]`: how much a crash may cost."""
 
@@ -186,6 +192,7 @@ class Settings(BaseSettings):
     storage: StorageSettings = StorageSettings()
     batch: BatchSettings = BatchSettings()
     compact: CompactSettings = CompactSettings()
+    backfill: BackfillSettings = BackfillSettings()
     spool: SpoolSettings = SpoolSettings()
     queue: QueueSettings = QueueSettings()
     transport: TransportSettings = TransportSettings()

@@ -13,6 +13,7 @@ from typing import cast
 from edc import markets
 from edc.adapters import PollAdapter, WebsocketAdapter
 from edc.errors import EdcError, Fatal, Retriable
+from edc.healing import Healer
 from edc.ingest import Ingest
 from edc.logs import redact
 from edc.metrics import Rate
@@ -42,26 +43,55 @@ class Times:
     healthy_after: float = _HEALTHY_AFTER
     ledger: float = 1.0
 
+    def backoff(self) -> Backoff:
+        """Waiting times, from the first on."""
+        return Backoff(self.first_delay, self.longest_delay)
+
 
 class FeedRunner:
     """One feed: a transport made anew for each connection, and the back-off between them."""
 
     def __init__(
-        self, feed: Feed, ingest: Ingest, connect: Library, times: Times, *, once: bool
+        self,
+        feed: Feed,
+        ingest: Ingest,
+        connect: Library,
+        times: Times,
+        *,
+        once: bool,
+        healer: Healer | None = None,
     ) -> None:
         self.feed = feed
         self.ingest = ingest
         self.stats = ingest.stats
         self.rate = Rate()
         self.exit_code = 0
+        self.healer = healer
         self._connect = connect
         self._times = times
         self._once = once
         self._watchdog: Watchdog | None = None
 
+    @property
+    def healing(self) -> int:
+        """Gaps that are being filled, or wait for it."""
+        return self.healer.pending if self.healer else 0
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
-        backoff = Backoff(self._times.first_delay, self._times.longest_delay)
+        if self.healer is None:
+            await self._live(stopping)
+            return
+        await self.healer.begin(self.ingest)
+        healing = asyncio.create_task(self.healer.run(self.ingest), name="healer")
+        try:
+            await self._live(stopping)
+        finally:
+            healing.cancel()
+            await asyncio.gather(healing, return_exceptions=True)
+
+    async def _live(self, stopping: asyncio.Event) -> None:
+        backoff = self._times.backoff()
         crashes = 0
         while not stopping.is_set():
             self._state("connecting")

@@ -7,17 +7,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 from typing import Any
 
 import msgspec
 
-from edc.adapters import Adapter, HasShort
+from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Skippable
-from edc.events import Event, Origin
+from edc.events import Event, Gap, Origin
 from edc.ledger import OWN, Ledger
 from edc.metrics import FeedStats
 from edc.queues import Queue, WhenFull
@@ -71,6 +71,7 @@ class Ingest:
         now_ns: Callable[[], int] = time.time_ns,
         *,
         sequenced: Collection[str] = (),
+        on_hole: Callable[[Hole, Gap], None] | None = None,
     ) -> None:
         self.stats = stats
         self._queues = queues
@@ -81,6 +82,7 @@ class Ingest:
         self._line: _Line
         self._lines: dict[int, _Line] = {}
         self._sequences = Sequences(sequenced) if sequenced else None
+        self._on_hole = on_hole
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
@@ -253,8 +255,34 @@ class Ingest:
         for event in events:
             missing = sequences.missing(event, origin.epoch)
             if missing:
-                ended = _later(received_ns, event.event_time)
-                self._ledger.lost(origin, "sequence", self.reach(), ended, missing, event.symbol)
+                span = (self.reach(), _later(received_ns, event.event_time))
+                if self._on_hole is None:
+                    self._ledger.lost(origin, "sequence", *span, missing, event.symbol)
+                else:
+                    gap = self._ledger.hole(origin, "sequence", span, missing, event.symbol)
+                    number = int(event.sequence or 0)  # type: ignore[attr-defined]
+                    hole = Hole(event.symbol, number - missing - 1, number, *span)
+                    self._on_hole(hole, gap)
+
+    def remember(self, last: Mapping[str, int]) -> None:
+        """The number of the last trade of each symbol that an earlier run has recorded."""
+        if self._sequences is not None:
+            for symbol, sequence in last.items():
+                self._sequences.remember("trade", symbol, sequence)
+
+    def fill(self, events: Sequence[Event], received_ns: int) -> None:
+        """Queue what a back-fill has brought; it says nothing about the feed as it is now."""
+        stats = self.stats
+        origin = Origin(stats.feed, stats.vendor, stats.source, next(_EPOCHS))
+        stats.filled += len(events)
+        for event in events:
+            event.created_at, event.origin = received_ns, origin
+            queue = self._queues[event.event_type]
+            dropped = queue.put(event)
+            if dropped is not None and isinstance(dropped, Event):
+                self._ledger.refused(dropped, "queue_full")
+            if queue.must_wait:
+                self._full.add(queue)
 
     def _skip(self, frame: Frame, origin: Origin, error: Skippable) -> Sequence[Event]:
         """Count and keep what cannot be used; what can be of it goes on."""

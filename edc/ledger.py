@@ -7,6 +7,9 @@ Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out)
 vendor says so) and `damaged` (a file that was set aside). They become rows of the `gap` table by
 the way of every other event.
 
+What a back-fill brings back is told by a second row, equal but for `state` (`filled`, or
+`unfillable` where some of it is gone for good) and `rows_filled`.
+
 A span covers both clocks, ours and the vendor's: an event that is not in the lake has its
 `event_time` between `started_at` and `ended_at` of a row.
 """
@@ -14,6 +17,8 @@ A span covers both clocks, ours and the vendor's: an event that is not in the la
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import msgspec
 
 from edc.events import Event, Gap, Origin
 from edc.files import Damage
@@ -67,6 +72,25 @@ class Ledger:
         """A span in which a feed delivered nothing that can be trusted to be all."""
         self._add(origin, cause, None, _Loss(started_at, ended_at, None))
 
+    def hole(
+        self, origin: Origin, cause: str, span: tuple[int, int], rows: int, symbol: str
+    ) -> Gap:
+        """Rows of a symbol that are missing and may come back. A row of its own, which is given."""
+        loss = _Loss(*span, rows)
+        return self._add(origin, cause, symbol, loss)
+
+    def healed(self, gap: Gap, filled: int) -> None:
+        """What has become of a hole: a second row, which says how many rows came back."""
+        whole = gap.rows_lost is not None and filled >= gap.rows_lost
+        self._queue.put(
+            msgspec.structs.replace(
+                gap,
+                state="filled" if whole else "unfillable",
+                rows_filled=filled,
+                created_at=self._now_ns(),
+            )
+        )
+
     def refused(self, event: Event, cause: str) -> None:
         """An event that was received but goes nowhere."""
         if event.origin is None:
@@ -101,17 +125,17 @@ class Ledger:
             self._add(*key, loss)
         self._settled = losses or self._settled
 
-    def _add(self, origin: Origin, cause: str, symbol: str | None, loss: _Loss) -> None:
-        self._queue.put(
-            Gap(
-                feed=origin.feed,
-                vendor=origin.vendor,
-                source=origin.source,
-                symbol=symbol,
-                started_at=loss.started_at,
-                ended_at=max(loss.started_at, loss.ended_at),
-                cause=cause,
-                rows_lost=loss.rows,
-                created_at=self._now_ns(),
-            )
+    def _add(self, origin: Origin, cause: str, symbol: str | None, loss: _Loss) -> Gap:
+        gap = Gap(
+            feed=origin.feed,
+            vendor=origin.vendor,
+            source=origin.source,
+            symbol=symbol,
+            started_at=loss.started_at,
+            ended_at=max(loss.started_at, loss.ended_at),
+            cause=cause,
+            rows_lost=loss.rows,
+            created_at=self._now_ns(),
         )
+        self._queue.put(gap)
+        return gap

@@ -37,6 +37,8 @@ class FeedStats:
     disconnects: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
     """Symbols that the vendor will not deliver, each with its reason."""
+    filled: int = 0
+    """Events that a back-fill has brought."""
     epoch: int = 0
     last_event_ns: int = 0
     last_received_ns: int = 0

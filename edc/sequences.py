@@ -16,6 +16,10 @@ class Sequences:
         self._event_types = frozenset(event_types)
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
 
+    def remember(self, event_type: str, symbol: str, sequence: int) -> None:
+        """What an earlier run has recorded last."""
+        self._last.setdefault((event_type, symbol), (sequence, 0))
+
     def missing(self, event: Event, epoch: int) -> int:
         """How many numbers were left out before this event, which is remembered."""
         if event.event_type not in self._event_types:

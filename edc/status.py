@@ -11,8 +11,11 @@ from edc.sinks import Written
 from edc.times import SECOND
 
 
-def feed_status(stats: FeedStats, rate: float) -> dict[str, object]:
-    """One feed; `rate` is events a second, `lag_seconds` from the vendor's time to receipt."""
+def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object]:
+    """One feed; `rate` is events a second, `lag_seconds` from the vendor's time to receipt.
+
+    `healing` is the number of gaps that wait for their back-fill or are in it.
+    """
     lag = stats.last_received_ns - stats.last_event_ns
     return {
         "feed": stats.feed,
@@ -23,6 +26,8 @@ def feed_status(stats: FeedStats, rate: float) -> dict[str, object]:
         "refused": dict(stats.refused),
         "rate": round(rate, 1),
         "events": dict(stats.events),
+        "filled": stats.filled,
+        "healing": healing,
         "frames": stats.frames,
         "skipped": dict(stats.skipped),
         "connects": stats.connects,

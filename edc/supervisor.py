@@ -24,6 +24,8 @@ from edc.deliver import Deliver
 from edc.errors import Fatal, Unwritten
 from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Times
+from edc.healing import Healer
+from edc.held import Held
 from edc.ingest import Ingest
 from edc.lake import Lake
 from edc.ledger import Ledger
@@ -37,6 +39,7 @@ from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import feed_status, flush_status, table_status
 from edc.transport.libraries import library
+from edc.transport.sockets import Library
 from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
 
@@ -116,10 +119,8 @@ class Supervisor:
         }
         letters = DeadLetters(storage.path)
         connect = library(settings.transport.websocket)
-        self.feeds = [
-            FeedRunner(feed, self._ingest(feed, letters), connect, self._times, once=once)
-            for feed in feeds
-        ]
+        held = Held(storage.path, self.spool, storage.timezone)
+        self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
         self._books.oversee(self.feeds, self.lanes)
         self._housekeeper = Housekeeper(order(settings), settings.compact.every)
         self._stopping = asyncio.Event()
@@ -129,16 +130,24 @@ class Supervisor:
             {kind: lane.stats for kind, lane in self.lanes.items()},
         )
 
-    def _ingest(self, feed: Feed, letters: DeadLetters) -> Ingest:
+    def _runner(
+        self, feed: Feed, letters: DeadLetters, held: Held, connect: Library, *, once: bool
+    ) -> FeedRunner:
+        within, ledger = self.settings.backfill.within, self._books.ledger
+        healer = None
+        if feed.channel.sequenced and within is not None:
+            healer = Healer(feed, ledger, held, within, self._times.backoff, self._now_ns)
         stats = FeedStats(feed.name, feed.vendor, feed.source)
-        return Ingest(
+        ingest = Ingest(
             stats,
             self.queues,
             letters,
             self._books.ledger,
             self._now_ns,
             sequenced=feed.channel.sequenced,
+            on_hole=healer.hole if healer else None,
         )
+        return FeedRunner(feed, ingest, connect, self._times, once=once, healer=healer)
 
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
@@ -267,7 +276,9 @@ class Supervisor:
             "path": str(storage.path),
             "started": self.started_ns,
             "now": time.time_ns(),
-            "feeds": [feed_status(each.stats, each.rate.value) for each in self.feeds],
+            "feeds": [
+                feed_status(each.stats, each.rate.value, each.healing) for each in self.feeds
+            ],
             "tables": {
                 kind: table_status(self.queues[kind], lane.stats)
                 for kind, lane in self.lanes.items()

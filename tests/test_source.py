@@ -34,7 +34,8 @@ SEES = {
     "edc.adapters": ("events", "times", "transport", "wire"),
     "edc.sinks": NOBODY,
     "edc.staleness": ("adapters",),
-    "edc.transport.poll": ("adapters", "errors", "retry", "transport"),
+    "edc.transport.poll": ("adapters", "retry", "transport", "transport.fetch"),
+    "edc.transport.fetch": ("errors", "transport"),
     "edc.transport.sockets": ("errors", "transport"),
     "edc.transport.websocket": (
         *("adapters", "errors", "staleness", "transport", "transport.conversation"),
@@ -117,8 +118,13 @@ SEES = {
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics"),
     "edc.status": ("metrics", "queues", "sinks", "times"),
+    "edc.held": ("events", "partitions", "seal", "spool"),
+    "edc.healing": (
+        *("adapters", "errors", "events", "held", "ingest", "ledger", "plan", "retry", "times"),
+        *("transport.fetch",),
+    ),
     "edc.feeds": (
-        *("adapters", "errors", "ingest", "logs", "markets", "metrics", "plan", "retry"),
+        *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "retry"),
         *("staleness", "transport", "transport.poll", "transport.sockets"),
         *("transport.websocket",),
     ),
@@ -135,10 +141,11 @@ SEES = {
     ),
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
-        *("events", "feeds", "upkeep.housekeeping", "watermarks"),
+        *("events", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
         *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
+        "transport.sockets",
     ),
     # The rim.
     "edc.simulator": NOBODY,

@@ -23,7 +23,7 @@ from edc.adapters import Silence
 from edc.errors import ConfigError, Fatal, Retriable
 from edc.staleness import Watchdog
 from edc.transport import Frame, Heard, Request, with_websockets
-from edc.transport import poll as poll_module
+from edc.transport import fetch as fetch_module
 from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
 from edc.transport.sockets import Library, Timing
@@ -288,7 +288,7 @@ async def test_polling_goes_on_until_it_is_told_to_stop() -> None:
 async def test_an_answer_without_end_is_cut_off_even_if_it_came_compressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(poll_module, "_MOST_BYTES", 100_000)
+    monkeypatch.setattr(fetch_module, "_MOST_BYTES", 100_000)
 
     async def bomb(_request: web.Request) -> web.StreamResponse:
         body = gzip.compress(b"0" * 10_000_000)
@@ -617,14 +617,14 @@ def test_every_error_of_the_http_library_has_a_class() -> None:
     ]
     assert len(kinds) > 10
     for kind in kinds:
-        assert isinstance(poll_module._translated(kind("x")), Retriable | Fatal)
-    assert isinstance(poll_module._translated(httpx.InvalidURL("x")), Fatal)
+        assert isinstance(fetch_module.translated(kind("x")), Retriable | Fatal)
+    assert isinstance(fetch_module.translated(httpx.InvalidURL("x")), Fatal)
 
 
 def test_a_fault_of_ours_is_not_taken_for_one_of_the_network() -> None:
     for translate in (
         lambda error: with_websockets.translated(error, "ws://x"),
-        poll_module._translated,
+        fetch_module.translated,
     ):
         with pytest.raises(ZeroDivisionError):
             translate(ZeroDivisionError())

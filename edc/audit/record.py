@@ -43,7 +43,11 @@ def ledger(folders: Iterable[Path], timezone: str, ends: Span) -> pl.DataFrame:
     for folder in folders:
         for some in _each(folder, gaps):
             found += some
-    return pl.concat(found).unique(maintain_order=True)
+    gaps_found = pl.concat(found).unique(maintain_order=True)
+    closed = gaps_found.filter(pl.col("state") != "open")
+    same = [name for name in _COLUMNS if name != "state"]
+    left = gaps_found.filter(state="open").join(closed, same, "anti", nulls_equal=True)
+    return pl.concat([left, closed])
 
 
 def _columns(gaps: pl.DataFrame) -> pl.DataFrame:

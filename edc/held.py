@@ -1,0 +1,93 @@
+"""What the lake and the spool hold of a source, asked when a run begins or a gap is filled.
+
+Read from the files as they lie there, in a thread; a file that goes away or cannot be read
+meanwhile holds nothing.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from edc import partitions
+from edc.events import Gap
+from edc.seal import UNREADABLE
+from edc.spool import BadChunkError, Spool, read_chunk
+
+log = logging.getLogger(__name__)
+
+_GAP_KEYS = ("feed", "vendor", "source", "symbol", "started_at", "ended_at", "cause", "rows_lost")
+_TIMES = ("started_at", "ended_at", "event_time", "created_at")
+
+
+class Held:
+    """The files of one lake and of one instance's spool."""
+
+    def __init__(self, path: Path, spool: Spool, timezone: str) -> None:
+        self._path = path
+        self._spool = spool
+        self._zone = ZoneInfo(timezone)
+
+    def last(self, source: str, since: int) -> dict[str, int]:
+        """The highest `sequence` of each symbol's trades since a moment (ns)."""
+        found: dict[str, int] = {}
+        for rows in self._rows("trade", since, 1 << 62, ("symbol", "sequence"), source):
+            highest = rows.drop_nulls().group_by("symbol").agg(pl.col("sequence").max())
+            for symbol, sequence in highest.iter_rows():
+                found[symbol] = max(sequence, found.get(symbol, sequence))
+        return found
+
+    def numbers(self, source: str, symbol: str, start: int, end: int) -> list[int]:
+        """The numbers of a symbol's trades of a time, ascending, each once."""
+        numbers: set[int] = set()
+        for rows in self._rows("trade", start, end, ("symbol", "sequence"), source):
+            numbers.update(rows.filter(symbol=symbol)["sequence"].drop_nulls())
+        return sorted(numbers)
+
+    def ids(self, source: str, symbol: str, start: int, end: int) -> set[str]:
+        """The ids of a symbol's trades of a time."""
+        ids: set[str] = set()
+        for rows in self._rows("trade", start, end, ("symbol", "trade_id"), source):
+            ids.update(rows.filter(symbol=symbol)["trade_id"].drop_nulls())
+        return ids
+
+    def open_holes(self, source: str, since: int) -> list[Gap]:
+        """The counted gaps of single symbols since a moment that no second row has closed."""
+        columns = (*_GAP_KEYS, "state")
+        rows = list(self._rows("gap", since, 1 << 62, columns, source))
+        if not rows:
+            return []
+        gaps = pl.concat(rows).filter(pl.col("symbol").is_not_null(), cause="sequence").unique()
+        closed = gaps.filter(pl.col("state") != "open")
+        left = gaps.filter(state="open").join(closed, _GAP_KEYS, "anti", nulls_equal=True)
+        return [Gap(**row, created_at=0) for row in left.sort("started_at").iter_rows(named=True)]
+
+    def _rows(
+        self, event_type: str, start: int, end: int, columns: Sequence[str], source: str
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of a source whose time may lie between two moments, with times as ns."""
+        for folder in partitions.of_table(self._path / event_type):
+            try:
+                first, until = partitions.span(folder, self._zone)
+            except ValueError:
+                continue
+            if first > end or until <= start:
+                continue
+            for path in sorted(folder.glob("[!._]*.parquet")):
+                try:
+                    scan = pl.scan_parquet(path, hive_partitioning=False)
+                    yield _plain(scan.filter(source=source).select(columns).collect())
+                except UNREADABLE as error:
+                    log.debug("%s cannot be read: %s", path, error)
+        for chunk in self._spool.pending(event_type):
+            try:
+                yield _plain(read_chunk(chunk.path).filter(source=source).select(columns))
+            except (BadChunkError, OSError, pl.exceptions.PolarsError) as error:
+                log.debug("%s cannot be read: %s", chunk.path, error)
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    times = [name for name in rows.columns if name in _TIMES]
+    return rows.with_columns(pl.col(times).to_physical()) if times else rows

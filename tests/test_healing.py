@@ -1,0 +1,214 @@
+"""Back-fill against a venue whose trades are numbered: the lake ends up with every one of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+import polars as pl
+import pytest
+
+from edc import config
+from edc.audit.record import ledger
+from edc.events import Gap, to_frame
+from edc.healing import Healer
+from edc.plan import plan_feeds
+from edc.simulator.binance import BinanceVenue
+from edc.simulator.venue import Faults
+from edc.supervisor import Supervisor
+from tests.harness import FAST, read, running, until
+
+FIRST_ID = 3_735_683_000
+
+
+@asynccontextmanager
+async def trading(
+    faults: Faults | None = None, *, rate: float = 400.0
+) -> AsyncIterator[BinanceVenue]:
+    """A venue with trades only."""
+    venue = BinanceVenue(rate=rate, faults=faults)
+    await venue.start()
+    try:
+        yield venue
+    finally:
+        await venue.stop()
+
+
+def daemon_of(venue: BinanceVenue, folder: Path, *, within: str = "1d") -> Supervisor:
+    settings = config.Settings(
+        storage=config.StorageSettings(path=folder / "lake"),
+        spool=config.SpoolSettings(interval="50ms"),
+        server=config.ServerSettings(listen=""),
+        backfill=config.BackfillSettings(within=within),
+        vendors={"binance": venue.options()},
+        feeds={
+            "trades": {
+                "vendor": "binance",
+                "channel": "spot",
+                "streams": ["trade"],
+                "symbols": {"crypto": ["btcusdt", "ethusdt"]},
+            }
+        },
+    )
+    return Supervisor(settings, plan_feeds(settings, folder / "config.toml"), times=FAST)
+
+
+def numbers(folder: Path) -> dict[str, list[int]]:
+    """The numbers of each symbol's trades in the lake, ascending, repetitions included."""
+    trades = read(folder / "lake", "trade")
+    return {
+        symbol: sorted(trades.filter(symbol=symbol)["sequence"] - FIRST_ID)
+        for symbol in ("btcusdt", "ethusdt")
+    }
+
+
+def assert_whole(folder: Path) -> None:
+    """From the first trade on nothing is missing, and nothing is there twice."""
+    for symbol, held in numbers(folder).items():
+        assert held == list(range(held[0], held[-1] + 1)), symbol
+        assert len(held) > 10
+
+
+def holes(folder: Path) -> pl.DataFrame:
+    return read(folder / "lake", "gap").filter(cause="sequence").sort("started_at", "created_at")
+
+
+def states(folder: Path) -> dict[str, tuple[int, int]]:
+    """By state: how many rows, and how many trades they count."""
+    rows = holes(folder).group_by("state").agg(pl.len(), pl.col("rows_lost").sum())
+    return {state: (count, lost) for state, count, lost in rows.iter_rows()}
+
+
+def healer(daemon: Supervisor) -> Healer:
+    found = daemon.feeds[0].healer
+    assert found is not None
+    return found
+
+
+async def healed(daemon: Supervisor, number: int = 1) -> None:
+    """So many trades have been filled in, and nothing is left to fill."""
+    await until(lambda: daemon.feeds[0].stats.filled >= number and not healer(daemon).pending)
+
+
+async def traded(venue: BinanceVenue, more: int) -> None:
+    made = venue.market.made
+    await until(lambda: venue.market.made > made + more)
+
+
+async def test_trades_that_a_connection_swallowed_are_fetched(tmp_path: Path) -> None:
+    """Of ticks 100 to 119, those that are trades are sent to nobody."""
+    async with trading(Faults(skip=range(100, 120))) as venue:
+        daemon = daemon_of(venue, tmp_path)
+        async with running(daemon):
+            await until(lambda: venue.market.made > 200)
+            await healed(daemon)
+            await traded(venue, 100)
+            missed = daemon.feeds[0].stats.filled
+
+    assert_whole(tmp_path)
+    found = states(tmp_path)
+    assert found["open"] == found["filled"]
+    assert found["filled"][1] == missed > 0
+    filled = holes(tmp_path).filter(state="filled")
+    assert filled["rows_filled"].to_list() == filled["rows_lost"].to_list()
+    assert set(filled["symbol"]) <= {"btcusdt", "ethusdt"}
+
+
+async def test_a_cut_connection_costs_no_trade(tmp_path: Path) -> None:
+    async with trading() as venue:
+        daemon = daemon_of(venue, tmp_path)
+        async with running(daemon):
+            for _ in range(3):
+                await traded(venue, 100)
+                venue.faults.handshakes = [503, 503, 503]
+                venue.cut()
+                await until(lambda: not venue.faults.handshakes)
+            await traded(venue, 200)
+            await healed(daemon)
+
+    assert_whole(tmp_path)
+    assert states(tmp_path)["open"] == states(tmp_path)["filled"]
+
+
+async def test_a_restart_costs_no_trade(tmp_path: Path) -> None:
+    """Among what the second run misses are more trades than one page holds."""
+    async with trading(rate=6000.0) as venue:
+        async with running(daemon_of(venue, tmp_path)):
+            await until(lambda: venue.market.made > 500)
+        await traded(venue, 6000)
+        daemon = daemon_of(venue, tmp_path)
+        async with running(daemon):
+            await healed(daemon, 2000)
+
+    assert_whole(tmp_path)
+    assert states(tmp_path)["filled"][1] > 2000
+
+
+async def test_a_hole_that_was_left_open_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
+    faults = Faults(skip=range(100, 120), answers=[(500, "")] * 1000)
+    async with trading(faults) as venue:
+        async with running(daemon_of(venue, tmp_path)):
+            await until(lambda: venue.market.made > 400)
+        assert set(states(tmp_path)) == {"open"}
+        missing = states(tmp_path)["open"][1]
+        venue.faults.answers.clear()
+        daemon = daemon_of(venue, tmp_path)
+        async with running(daemon):
+            await healed(daemon, missing)
+
+    assert_whole(tmp_path)
+    found = states(tmp_path)
+    assert found["filled"] == found["open"]
+
+
+async def test_what_the_vendor_no_longer_has_is_said_to_be_gone(tmp_path: Path) -> None:
+    async with trading(Faults(skip=range(100, 140))) as venue:
+        daemon = daemon_of(venue, tmp_path)
+        async with running(daemon):
+            await until(lambda: venue.market.made > 139)
+            lost = [trade for trade in venue.market.history["BTCUSDT"] if trade not in venue.heard]
+            for trade in venue.market.history.values():
+                trade.clear()  # the venue forgets, and answers with empty pages
+            assert lost
+            await until(lambda: daemon.lanes["gap"].stats.rows_spooled > 0)
+            await traded(venue, 100)
+            await until(lambda: not healer(daemon).pending)
+
+    gone = holes(tmp_path).filter(state="unfillable")
+    assert gone.height > 0
+    assert (gone["rows_filled"] < gone["rows_lost"]).all()
+
+
+async def test_no_backfill_is_asked_for_where_the_config_says_never(tmp_path: Path) -> None:
+    async with trading(Faults(skip=range(100, 120))) as venue:
+        daemon = daemon_of(venue, tmp_path, within="never")
+        async with running(daemon):
+            await until(lambda: venue.market.made > 300)
+        assert venue.requests == 0
+
+    assert set(states(tmp_path)) == {"open"}
+
+
+@pytest.mark.parametrize("state", ["filled", "unfillable"])
+def test_a_second_row_takes_the_place_of_the_open_one_in_an_audit(
+    state: str, tmp_path: Path
+) -> None:
+    first = Gap(
+        feed="f",
+        vendor="v",
+        source="s",
+        symbol="a",
+        cause="sequence",
+        started_at=5,
+        ended_at=9,
+        rows_lost=2,
+        created_at=10,
+    )
+    second = msgspec.structs.replace(first, state=state, rows_filled=2, created_at=11)
+    folder = tmp_path / "gap" / "date=1970-01-01"
+    folder.mkdir(parents=True)
+    to_frame("gap", [first, second], "UTC").write_parquet(folder / "a.parquet")
+
+    (row,) = ledger([folder], "UTC", (0, 100)).iter_rows(named=True)
+
+    assert row["state"] == state
