@@ -72,6 +72,7 @@ class Ingest:
         *,
         sequenced: Collection[str] = (),
         on_hole: Callable[[Hole, Gap], None] | None = None,
+        tap: Callable[[Frame], None] | None = None,
     ) -> None:
         self.stats = stats
         self._queues = queues
@@ -83,13 +84,14 @@ class Ingest:
         self._lines: dict[int, _Line] = {}
         self._sequences = Sequences(sequenced) if sequenced else None
         self._on_hole = on_hole
+        self._tap = tap
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
         # what is missing or dropped has to be known event by event
-        self._singly = bool(sequenced) or any(
+        self._singly = bool(sequenced or tap) or any(
             queue.when_full is not WhenFull.BLOCK for queue in queues.values()
         )
 
@@ -203,6 +205,8 @@ class Ingest:
     def receive(self, frame: Frame) -> bool:
         """Decode a frame and queue its events; see `Receiver.receive`."""
         stats = self.stats
+        if self._tap is not None:
+            self._tap(frame)
         stats.frames += 1
         stats.received_bytes += len(frame.data)
         line = self._line_of(frame.epoch)

@@ -11,9 +11,11 @@ ends the daemon.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
+
+import msgspec
 
 from edc import markets
 from edc.bookkeeping import Bookkeeper
@@ -21,7 +23,7 @@ from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import Fatal, Unwritten
+from edc.errors import Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Times
 from edc.healing import Healer
@@ -38,6 +40,7 @@ from edc.sinks import Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import feed_status, flush_status, table_status
+from edc.transport import Frame
 from edc.transport.libraries import library
 from edc.transport.sockets import Library
 from edc.upkeep.housekeeping import Housekeeper, order
@@ -45,6 +48,8 @@ from edc.watermarks import Watermarks
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 1024
+"""Recorded frames between two looks at what else is to be done."""
 _FEEDS_STOP_WITHIN = 4.0
 """Seconds for saying goodbye and taking what the sockets still hold."""
 
@@ -175,25 +180,77 @@ class Supervisor:
         try:
             self.recover()
             self._books.begin()
-            lanes_stop = asyncio.Event()
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for kind, lane in self.lanes.items():
-                        tasks.create_task(lane.spool(lanes_stop), name=f"spool {kind}")
-                        tasks.create_task(lane.batch(lanes_stop), name=f"batch {kind}")
-                    books = self._books.keep(lanes_stop, self._times.ledger)
-                    tasks.create_task(books, name="books")
-                    tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
-                    async with self._servers():
-                        await self._run_feeds()
-                        lanes_stop.set()
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from None
+            await self._with_lanes(self._serve)
             await self._last_flush()
             await self._books.close()
         finally:
             self.spool.close()
         return self._outcome()
+
+    async def _with_lanes(self, work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+        """Let the lanes write while `work` runs; it is given what is set when they stop."""
+        lanes_stop = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for kind, lane in self.lanes.items():
+                    tasks.create_task(lane.spool(lanes_stop), name=f"spool {kind}")
+                    tasks.create_task(lane.batch(lanes_stop), name=f"batch {kind}")
+                await work(lanes_stop)
+                lanes_stop.set()
+        except BaseExceptionGroup as group:
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from None
+
+    async def _serve(self, lanes_stop: asyncio.Event) -> None:
+        """Run the feeds, and what goes on beside them."""
+        async with asyncio.TaskGroup() as tasks:
+            books = self._books.keep(lanes_stop, self._times.ledger)
+            tasks.create_task(books, name="books")
+            tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
+            async with self._servers():
+                await self._run_feeds()
+                lanes_stop.set()
+
+    async def replay(self, feed: Feed, frames: Iterable[Frame]) -> FeedStats:
+        """Bring recorded frames of a feed into the lake, by the way that they would have taken.
+
+        Every event carries the time at which its frame was received then. The feed's watermark is
+        as it was, and no silence is told: nothing was recorded now. Raises what `run` raises, and
+        what reading the frames raises.
+        """
+        stats = FeedStats(feed.name, feed.vendor, feed.source, state="live")
+        ledger, letters = self._books.ledger, DeadLetters(self.settings.storage.path)
+        sequenced = feed.channel.sequenced
+        ingest = Ingest(stats, self.queues, letters, ledger, self._now_ns, sequenced=sequenced)
+
+        async def work(_lanes_stop: asyncio.Event) -> None:
+            await self._replay(feed, ingest, frames)
+
+        self.open()
+        try:
+            self.recover()
+            await self._with_lanes(work)
+            await self._last_flush()
+        finally:
+            self.spool.close()
+        return stats
+
+    async def _replay(self, feed: Feed, ingest: Ingest, frames: Iterable[Frame]) -> None:
+        recorded, epoch = None, 0
+        for number, frame in enumerate(frames):
+            if frame.epoch != recorded:
+                recorded, epoch = frame.epoch, ingest.connected(feed.build())
+            try:
+                go_on = ingest.receive(msgspec.structs.replace(frame, epoch=epoch))
+            except (Fatal, Retriable) as error:  # the connection ended so, then
+                log.info("feed %s: %s", feed.name, error)
+                recorded = None
+                continue
+            if not go_on or number % _AT_ONCE == 0:
+                await ingest.room()
+                await asyncio.sleep(0)
 
     def _servers(self) -> "_Servers":
         control = ControlServer(

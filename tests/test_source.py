@@ -128,6 +128,10 @@ SEES = {
         *("staleness", "transport", "transport.poll", "transport.sockets"),
         *("transport.websocket",),
     ),
+    "edc.recording": (
+        *("deadletters", "errors", "feeds", "ingest", "ledger", "logs", "metrics", "plan"),
+        *("queues", "retry", "transport", "transport.sockets"),
+    ),
     "edc.upkeep.housekeeping": (
         *(
             "upkeep.compaction",
@@ -145,7 +149,7 @@ SEES = {
         *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
-        "transport.sockets",
+        *("transport", "transport.sockets"),
     ),
     # The rim.
     "edc.simulator": NOBODY,
@@ -155,13 +159,24 @@ SEES = {
     "edc.simulator.polled": ("simulator.tape",),
     "edc.simulator.tiingo": ("simulator.market", "simulator.polled", "simulator.tape"),
     "edc.simulator.__main__": ("simulator.tiingo",),
-    "edc.demo": ("config", "simulator.tiingo"),
+    "edc.demo": (
+        "adapters",
+        "config",
+        "errors",
+        "simulator",
+        "simulator.tiingo",
+        "simulator.venue",
+    ),
     "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "times"),
-    "edc.cli": ("cli.daemon", "cli.lake", "cli.setup", "cli.terminal"),
-    "edc.cli.terminal": ("errors", "logs"),
+    "edc.cli": ("cli.daemon", "cli.frames", "cli.lake", "cli.setup", "cli.terminal"),
+    "edc.cli.terminal": ("errors", "logs", "times"),
+    "edc.cli.frames": (
+        *("cli.terminal", "config", "errors", "metrics", "plan", "recording", "supervisor"),
+        *("transport", "transport.libraries"),
+    ),
     "edc.cli.daemon": (
         *("cli.terminal", "config", "control", "demo", "errors", "live", "logs", "plan", "status"),
-        *("supervisor", "times"),
+        "supervisor",
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.terminal", "config", "errors", "inspection"),

@@ -17,13 +17,21 @@ from rich.live import Live
 
 from edc import control, demo, live, logs
 from edc.cli import terminal
-from edc.cli.terminal import DEFAULT_CONFIG, ConfigOption, JsonOption, err, errors, out, show
+from edc.cli.terminal import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    err,
+    errors,
+    out,
+    seconds_of,
+    show,
+)
 from edc.config import Settings, load
 from edc.errors import ConfigError, NoDaemon
 from edc.plan import Feed, plan_feeds
 from edc.status import flush_status
 from edc.supervisor import Outcome, Supervisor, recover
-from edc.times import parse_duration
 
 _REFRESH = 0.5
 log = logging.getLogger(__name__)
@@ -52,6 +60,9 @@ def run(
     demo_: Annotated[
         bool, typer.Option("--demo", help="Record an embedded simulator: no key, no network.")
     ] = False,
+    vendor: Annotated[
+        str | None, typer.Option(help="With --demo: the vendor to simulate; tiingo if left out.")
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="The form of log lines.")] = LogFormat.TEXT,
 ) -> None:
     """Record until stopped. SIGTERM and Ctrl-C drain and flush; a second one stops at once.
@@ -59,11 +70,14 @@ def run(
     Examples:  edc run --demo   |   edc run --feeds stocks,fx,crypto   |   edc run --duration 6h
     """
     with errors():
-        seconds = _seconds(duration)
+        seconds = seconds_of(duration)
         names = None if feeds is None else [name.strip() for name in feeds.split(",")]
+        if vendor and not demo_:
+            raise ConfigError("--vendor", "simulates a vendor", "use it with --demo")
         settings = load(None if demo_ and not config.exists() else config)
         place = Path("the demo") if demo_ else config
-        code = asyncio.run(_record(settings, place, names, seconds, once, demo_, log_format))
+        simulated = demo.Demo(vendor or demo.DEFAULT) if demo_ else None
+        code = asyncio.run(_record(settings, place, names, seconds, once, simulated, log_format))
     raise typer.Exit(code)
 
 
@@ -73,14 +87,13 @@ async def _record(
     names: list[str] | None,
     duration: float | None,
     once: bool,  # noqa: FBT001 - as given on the command line
-    with_demo: bool,  # noqa: FBT001 - as given on the command line
+    simulated: demo.Demo | None,
     log_format: LogFormat,
 ) -> int:
     """Run the daemon, and the demo's vendor with it if asked to; the exit code."""
-    vendor = demo.simulator() if with_demo else None
-    if vendor is not None:
-        await vendor.start()
-        settings = demo.settings(settings, vendor)
+    if simulated is not None:
+        await simulated.vendor.start()
+        settings = simulated.settings(settings)
     try:
         planned = plan_feeds(settings, config, names)
         if once:
@@ -95,8 +108,8 @@ async def _record(
                 helper.cancel()
         return _ended(settings, outcome, signalled=bool(signalled))
     finally:
-        if vendor is not None:
-            await vendor.stop()
+        if simulated is not None:
+            await simulated.vendor.stop()
 
 
 def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
@@ -219,12 +232,3 @@ def status(
 
 def _socket(settings: Settings) -> Path:
     return settings.storage.path / ".spool" / settings.storage.instance / "control.sock"
-
-
-def _seconds(duration: str | None) -> float | None:
-    if duration is None:
-        return None
-    try:
-        return parse_duration(duration)
-    except ValueError as error:
-        raise ConfigError("--duration", f"{duration!r} is no duration", str(error)) from None

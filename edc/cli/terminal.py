@@ -11,8 +11,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from edc.errors import EdcError
+from edc.errors import ConfigError, EdcError
 from edc.logs import redact
+from edc.times import parse_duration
 
 out = Console(markup=False, emoji=False)  # what it shows comes from vendors, files and paths
 err = Console(stderr=True, markup=False, emoji=False)
@@ -23,6 +24,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 DEFAULT_CONFIG = Path("config.toml")
 debugging = False
 """True once `edc --debug` was asked for."""
+
+
+def seconds_of(duration: str | None) -> float | None:
+    """What `--duration` says. Raises ConfigError."""
+    if duration is None:
+        return None
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise ConfigError("--duration", f"{duration!r} is no duration", str(error)) from None
 
 
 def show(answer: Any, *, as_json: bool, table: Callable[[Any], Any]) -> None:
