@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from edc import markets
@@ -18,6 +19,7 @@ from edc.ingest import Ingest
 from edc.logs import redact
 from edc.metrics import Rate
 from edc.plan import Feed
+from edc.relay import Relay
 from edc.retry import Backoff, pause
 from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
@@ -70,7 +72,10 @@ class FeedRunner:
         self._connect = connect
         self._times = times
         self._once = once
-        self._watchdog: Watchdog | None = None
+        self._left = 1
+        """Connections that have not been given up."""
+        self._watchdogs: dict[int, Watchdog] = {}
+        """Of each path: what it learns survives the connections."""
 
     @property
     def healing(self) -> int:
@@ -80,24 +85,34 @@ class FeedRunner:
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
         if self.healer is None:
-            await self._live(stopping)
+            await self._all_paths(stopping)
             return
         await self.healer.begin(self.ingest)
         healing = asyncio.create_task(self.healer.run(self.ingest), name="healer")
         try:
-            await self._live(stopping)
+            await self._all_paths(stopping)
         finally:
             healing.cancel()
             await asyncio.gather(healing, return_exceptions=True)
 
-    async def _live(self, stopping: asyncio.Event) -> None:
+    async def _all_paths(self, stopping: asyncio.Event) -> None:
+        """Take every connection of the feed; it goes on while one of them can."""
+        self._left = self.feed.connections
+        paths = [self._path(number, stopping) for number in range(self._left)]
+        await asyncio.gather(*paths)
+        if self.stats.state != "failed":
+            self._state("stopped")
+
+    async def _path(self, number: int, stopping: asyncio.Event) -> None:
         backoff = self._times.backoff()
         crashes = 0
         while not stopping.is_set():
-            self._state("connecting")
+            self._tells("connecting")
             started, data_before = time.monotonic(), self.stats.data_frames
+            make = partial(self._transport, number)
+            relay = Relay(make, self.ingest, self._lost, self._times.backoff)
             try:
-                await self._transport().run(self.ingest, stopping)
+                await relay.run(stopping)
                 break
             except Fatal as error:
                 self._give_up(error)
@@ -120,34 +135,58 @@ class FeedRunner:
                 self._give_up(failure)
                 return
             await self._wait(failure, backoff, stopping)
-        self._state("stopped")
 
     async def _wait(self, failure: Retriable, backoff: Backoff, stopping: asyncio.Event) -> None:
         delay = failure.after if failure.after is not None else backoff.next_delay()
-        self.stats.disconnects[failure.reason] += 1
-        self.ingest.silent(failure.reason)
-        self._state("waiting", f"{failure}")
+        self._down(failure, "waiting")
         log.warning(
             "feed %s: %s; next try in %.1f s", self.feed.name, failure, delay, extra=self._fields()
         )
         await pause(stopping, delay)
 
+    def _lost(self, error: Exception) -> None:
+        """A connection has ended while its successor did not yet deliver."""
+        failure = error if isinstance(error, Retriable) else Retriable("crashed", repr(error))
+        self._down(failure, "connecting")
+
+    def _down(self, failure: Retriable, state: str) -> None:
+        """One connection is down: a silence, where no other delivers."""
+        self.stats.disconnects[failure.reason] += 1
+        if not self.ingest.speaks:
+            self.ingest.silent(failure.reason)
+        self._tells(state, f"{failure}")
+
+    def _tells(self, state: str, problem: str = "") -> None:
+        """The state of one connection is the feed's, unless another one delivers."""
+        if not self.ingest.speaks:
+            self._state(state, problem)
+        elif problem:
+            self.stats.problem = redact(f"one of {self.feed.connections} connections: {problem}")
+
     def _give_up(self, error: EdcError) -> None:
+        """One connection cannot go on; with the last of them the feed ends."""
+        self._left -= 1
+        if self._left:
+            log.error("feed %s: %s", self.feed.name, error, extra=self._fields())
+            self._tells("failed", str(error))
+            return
         self.ingest.silent("failed")
         self._state("failed", str(error))
         self.exit_code = error.exit_code
         log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
 
-    def _transport(self) -> Transport:
+    def _transport(self, path: int, successor: bool) -> Transport:  # noqa: FBT001 - see Relay
         made = self.feed.build()
         if self.feed.channel.kind == "poll":
             return PollTransport(cast("PollAdapter", made), once=self._once)
         adapter = cast("WebsocketAdapter", made)
-        if self._watchdog is None:  # made once: what it learns survives the connections
-            self._watchdog = Watchdog(adapter.silence, self._times.silence)
+        known = self._watchdogs.get(path)
+        if known is None:
             self._market_open()  # reads the calendar while there is no data yet
+            known = Watchdog(adapter.silence, self._times.silence)
+        watchdog = self._watchdogs[path] = known.heir() if successor else known
         return WebsocketTransport(
-            adapter, self._connect, self._market_open, self._watchdog, self._times.socket
+            adapter, self._connect, self._market_open, watchdog, self._times.socket, path=path
         )
 
     def _market_open(self) -> bool:

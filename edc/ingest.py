@@ -19,44 +19,22 @@ from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Skippable
 from edc.events import Event, Gap, Origin
 from edc.ledger import OWN, Ledger
+from edc.lines import Line, Race
 from edc.metrics import FeedStats
 from edc.queues import Queue, WhenFull
-from edc.sequences import Sequences
+from edc.sequences import Rising, Sequences
 from edc.times import SECOND
 from edc.transport import Frame, Heard
 from edc.watermarks import Watermark
-from edc.wire import Batch, Short, Wire
+from edc.wire import Batch, Wire
 
 log = logging.getLogger(__name__)
 
 _EPOCHS = count(1)
+_GRACE = 2 * SECOND
+"""For the other connections of a feed to bring what one has left out."""
 _CLOCKS_DIFFER = 60 * SECOND
 """How far a vendor's time and ours are followed apart in a span of the ledger."""
-
-
-class _Line:
-    """A connection: its origin, who decodes its frames, and who hears the others."""
-
-    __slots__ = ("decode", "heard", "origin", "refused", "short")
-
-    def __init__(
-        self,
-        origin: Origin,
-        decode: Callable[[Frame], Sequence[Event]],
-        short: Short | None,
-        heard: Heard | None,
-    ) -> None:
-        self.origin = origin
-        self.decode = decode
-        self.short = short
-        self.heard = heard
-        self.refused: dict[str, int] = {}
-        """By symbol, since when it is known that it will not come."""
-
-    @property
-    def settled(self) -> bool:
-        """Frames with data say nothing about the connection."""
-        return self.heard is None or self.heard.settled
 
 
 class Ingest:
@@ -71,6 +49,8 @@ class Ingest:
         now_ns: Callable[[], int] = time.time_ns,
         *,
         sequenced: Collection[str] = (),
+        rising: Collection[str] = (),
+        connections: int = 1,
         on_hole: Callable[[Hole, Gap], None] | None = None,
         tap: Callable[[Frame], None] | None = None,
     ) -> None:
@@ -80,9 +60,14 @@ class Ingest:
         self._ledger = ledger
         self._now_ns = now_ns
         self._origin = Origin(stats.feed, stats.vendor, stats.source, 0)
-        self._line: _Line
-        self._lines: dict[int, _Line] = {}
+        self._line: Line
+        self._lines: dict[int, Line] = {}
         self._sequences = Sequences(sequenced) if sequenced else None
+        self._rising = Rising(rising) if rising else None
+        self._race = Race(stats.paths) if connections > 1 else None
+        self._doubts: list[_Doubt] = []
+        self._gone: dict[int, int] = {}
+        """Connections that have just ended, and when."""
         self._on_hole = on_hole
         self._tap = tap
         self._begun = now_ns()
@@ -91,7 +76,7 @@ class Ingest:
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
         # what is missing or dropped has to be known event by event
-        self._singly = bool(sequenced or tap) or any(
+        self._singly = bool(sequenced or rising or tap or connections > 1) or any(
             queue.when_full is not WhenFull.BLOCK for queue in queues.values()
         )
 
@@ -121,7 +106,7 @@ class Ingest:
             stats.state = "connected"
         self._origin = Origin(stats.feed, stats.vendor, stats.source, stats.epoch)
         short = adapter.short if isinstance(adapter, HasShort) and not self._singly else None
-        self._line = _Line(self._origin, adapter.decode, short, heard)
+        self._line = Line(self._origin, adapter.decode, short, heard)
         if heard is not None:  # else no one tells when it ends: each answer of a poll is one
             self._lines[stats.epoch] = self._line
         return stats.epoch
@@ -143,6 +128,7 @@ class Ingest:
     def ended(self, epoch: int) -> None:
         """A connection is over; what it never delivered is missing until now."""
         line, now = self._lines.pop(epoch), self._now_ns()
+        self._gone[epoch] = now
         for symbol, since in line.refused.items():
             self.stats.refused.pop(symbol, None)
             self._ledger.lost(line.origin, "unsubscribed", since, now, None, symbol)
@@ -163,6 +149,7 @@ class Ingest:
             else:
                 stats.frames += len(frames)
                 stats.data_frames += len(frames)
+                line.data_frames += len(frames)
                 stats.received_bytes += sum(map(len, frames))
                 stats.last_event_ns, stats.last_received_ns = last, received_ns
                 return self._queue_messages(read, line.origin, received_ns)
@@ -171,7 +158,7 @@ class Ingest:
             go_on &= self.receive(Frame(data, received_ns, epoch))
         return go_on
 
-    def _line_of(self, epoch: int) -> "_Line":
+    def _line_of(self, epoch: int) -> Line:
         """The connection with that epoch; mostly there is but one."""
         line = self._line
         return line if line.origin.epoch == epoch else self._lines[epoch]
@@ -193,12 +180,12 @@ class Ingest:
 
     def _again(self, decode: Callable[[Frame], Sequence[Event]], batch: Batch) -> None:
         """Messages that have no row go the long way, which says why."""
-        line = _Line(batch.origin, decode, None, None)
+        line = Line(batch.origin, decode, None, None)
         for message in batch.messages:
             self.stats.events[batch.wire.event_type] -= 1
             frame = Frame(batch.wire.frame(message), batch.received_ns, batch.origin.epoch)
             try:
-                self._queue(self._events_of(frame, line), line.origin, batch.received_ns)
+                self._queue(self._events_of(frame, line), line, batch.received_ns)
             except EdcError as error:  # a connection that has gone on is not ended by it
                 self._skip(frame, line.origin, Skippable("error", str(error)))
 
@@ -218,12 +205,13 @@ class Ingest:
         if stats.state != "live":
             self._speaks(frame.received_ns, events[0].event_time)
         stats.data_frames += 1
-        go_on = self._queue(events, line.origin, frame.received_ns)
+        line.data_frames += 1
+        go_on = self._queue(events, line, frame.received_ns)
         stats.last_event_ns = events[-1].event_time
         stats.last_received_ns = frame.received_ns
         return go_on
 
-    def _events_of(self, frame: Frame, line: "_Line") -> Sequence[Event]:
+    def _events_of(self, frame: Frame, line: Line) -> Sequence[Event]:
         """What the adapter makes of a frame. Raises Fatal or Retriable."""
         try:
             return line.decode(frame)
@@ -235,7 +223,13 @@ class Ingest:
             problem = Skippable("error", f"{type(error).__name__}: {error}")
             return self._skip(frame, line.origin, problem)
 
-    def _queue(self, events: Sequence[Event], origin: Origin, received_ns: int) -> bool:
+    def _queue(self, events: Sequence[Event], line: Line, received_ns: int) -> bool:
+        origin = line.origin
+        if self._race is not None:
+            for event in events:
+                self._race.arrived(event, line.path, received_ns)
+        if self._rising is not None:
+            events = self._new(self._rising, events, origin.epoch)
         if self._sequences is not None:
             self._tell_jumps(self._sequences, events, origin, received_ns)
         queues, counts, go_on = self._queues, self.stats.events, True
@@ -253,20 +247,50 @@ class Ingest:
                 go_on = False
         return go_on
 
+    def _new(self, rising: Rising, events: Sequence[Event], epoch: int) -> Sequence[Event]:
+        """The events that no other connection has brought before."""
+        rivals = self._lines.keys() | self._gone.keys()
+        fresh = [event for event in events if rising.is_new(event, epoch, rivals)]
+        self.stats.repeated += len(events) - len(fresh)
+        return fresh
+
     def _tell_jumps(
         self, sequences: Sequences, events: Sequence[Event], origin: Origin, received_ns: int
     ) -> None:
+        alone = len(self._lines) < 2  # noqa: PLR2004 - one
         for event in events:
-            missing = sequences.missing(event, origin.epoch)
-            if missing:
+            missing = sequences.missing(event, origin.epoch, alone=alone)
+            if missing < 0 and self._doubts:
+                for doubt in self._doubts:
+                    doubt.seen(event)
+            elif missing > 0:
+                number = int(event.sequence or 0)  # type: ignore[attr-defined]
                 span = (self.reach(), _later(received_ns, event.event_time))
-                if self._on_hole is None:
-                    self._ledger.lost(origin, "sequence", *span, missing, event.symbol)
+                hole = Hole(event.symbol, number - missing - 1, number, *span)
+                if alone:
+                    self._tell_hole(hole, missing, origin)
                 else:
-                    gap = self._ledger.hole(origin, "sequence", span, missing, event.symbol)
-                    number = int(event.sequence or 0)  # type: ignore[attr-defined]
-                    hole = Hole(event.symbol, number - missing - 1, number, *span)
-                    self._on_hole(hole, gap)
+                    self._doubts.append(_Doubt(hole, event.event_type, origin, received_ns))
+
+    def _tell_hole(self, hole: Hole, missing: int, origin: Origin) -> None:
+        span = (hole.started_at, hole.ended_at)
+        if self._on_hole is None:
+            self._ledger.lost(origin, "sequence", *span, missing, hole.symbol)
+        else:
+            self._on_hole(hole, self._ledger.hole(origin, "sequence", span, missing, hole.symbol))
+
+    def settle(self, *, finally_: bool = False) -> None:
+        """Tell of jumps that the other connections have had time to make good; call it often."""
+        if not self._doubts and not self._gone:
+            return
+        since = self._now_ns() - _GRACE
+        self._gone = {epoch: ended for epoch, ended in self._gone.items() if ended > since}
+        doubts, self._doubts = self._doubts, []
+        for doubt in doubts:
+            if not finally_ and doubt.since > since:
+                self._doubts.append(doubt)
+            elif doubt.missing:
+                self._tell_hole(doubt.hole, doubt.missing, doubt.origin)
 
     def remember(self, last: Mapping[str, int]) -> None:
         """The number of the last trade of each symbol that an earlier run has recorded."""
@@ -318,12 +342,17 @@ class Ingest:
         while self._full:
             await self._full.pop().room()
 
-    def data_frames(self) -> int:
-        """Frames that carried events."""
-        return self.stats.data_frames
+    def data_frames(self, epoch: int) -> int:
+        """Frames of a connection that carried events."""
+        return self._lines[epoch].data_frames
+
+    @property
+    def speaks(self) -> bool:
+        """True while a connection stands that has delivered data."""
+        return any(line.data_frames for line in self._lines.values())
 
     def silent(self, cause: str) -> None:
-        """The connection is gone: a gap runs from the last data until data comes again."""
+        """The last connection is gone: a gap runs from the last data until data comes again."""
         if self._silence is not None and self._silence[0] in OWN:
             self._close_silence(self._now_ns())  # from here on it is the vendor's
             self._silence = (cause, self._begun)
@@ -337,6 +366,7 @@ class Ingest:
 
     def finish(self) -> None:
         """No more frames: a gap that is still open ends here, as far as can be said."""
+        self.settle(finally_=True)
         self._close_silence(self._now_ns())
 
     def _close_silence(self, ended_at: int) -> None:
@@ -350,3 +380,35 @@ class Ingest:
 def _later(received_ns: int, event_time: int) -> int:
     """The end of a span at the first data after it, on whichever clock is ahead."""
     return max(received_ns, min(event_time, received_ns + _CLOCKS_DIFFER))
+
+
+class _Doubt:
+    """A jump on one connection, while another may still bring what it has left out."""
+
+    def __init__(self, hole: Hole, event_type: str, origin: Origin, since: int) -> None:
+        self.hole = hole
+        self.origin = origin
+        self.since = since
+        self._event_type = event_type
+        self._seen: set[int] = set()
+
+    def seen(self, event: Event) -> None:
+        """An event that came late, perhaps one of those left out."""
+        number = getattr(event, "sequence", None)
+        hole = self.hole
+        if (
+            number is not None
+            and event.symbol == hole.symbol
+            and event.event_type == self._event_type
+            and hole.after is not None
+            and hole.before is not None
+            and hole.after < number < hole.before
+        ):
+            self._seen.add(number)
+
+    @property
+    def missing(self) -> int:
+        """How many have not come."""
+        assert self.hole.after is not None
+        assert self.hole.before is not None
+        return self.hole.before - self.hole.after - 1 - len(self._seen)

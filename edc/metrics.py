@@ -20,6 +20,16 @@ from edc.times import SECOND
 
 
 @dataclass(slots=True)
+class PathStats:
+    """Of a feed that is taken several times: how often one way was first, and how late it was."""
+
+    first: int = 0
+    behind: int = 0
+    behind_ns: int = 0
+    """Of all events in which another was first, together."""
+
+
+@dataclass(slots=True)
 class FeedStats:
     """What one feed has done since the start. `state` is a word of the status table."""
 
@@ -37,6 +47,10 @@ class FeedStats:
     disconnects: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
     """Symbols that the vendor will not deliver, each with its reason."""
+    paths: dict[int, PathStats] = field(default_factory=dict)
+    """Where the feed has several connections to the same stream."""
+    repeated: int = 0
+    """Events that another connection had brought, and that only this says."""
     filled: int = 0
     """Events that a back-fill has brought."""
     epoch: int = 0

@@ -54,6 +54,7 @@ class Feed:
     build: Callable[[], Adapter]
     """Makes the adapter of a new connection."""
     asset_types: tuple[str, ...]
+    connections: int = 1
 
 
 def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = None) -> list[Feed]:
@@ -112,6 +113,11 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
     options = _validated(
         vendor.feed_options, section | {"symbols": symbols}, str(path), ("feeds", name)
     )
+    if options.connections > 1 and (channel.one_connection or channel.kind == "poll"):
+        why = "polled" if channel.kind == "poll" else "taken once: the vendor allows no more"
+        raise ConfigError(
+            f"{place} connections", f"channel {options.channel} is {why}", "remove it"
+        )
     key = _key(path, vendor_name, vendor, vendor_options, "key")
     secret = _key(path, vendor_name, vendor, vendor_options, "secret")
     plan = FeedPlan(vendor_name, vendor_options, options, key, secret, written)
@@ -174,6 +180,7 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             channel=section.vendor.channels[options.channel],
             build=partial(section.vendor.build, plan),
             asset_types=tuple(symbols),
+            connections=options.connections,
         )
 
 

@@ -9,7 +9,7 @@ class Sequences:
     """The last `sequence` of each symbol's events of the types that are numbered without gaps.
 
     Remembered across connections. A number that is not above the last one is a repetition, or, on
-    a new connection, the vendor counting anew.
+    a new connection while no other is open, the vendor counting anew.
     """
 
     def __init__(self, event_types: Collection[str]) -> None:
@@ -20,8 +20,11 @@ class Sequences:
         """What an earlier run has recorded last."""
         self._last.setdefault((event_type, symbol), (sequence, 0))
 
-    def missing(self, event: Event, epoch: int) -> int:
-        """How many numbers were left out before this event, which is remembered."""
+    def missing(self, event: Event, epoch: int, *, alone: bool = True) -> int:
+        """How many numbers were left out before this event, which is remembered.
+
+        Negative for a repetition. `alone` says that no other connection of the feed is open.
+        """
         if event.event_type not in self._event_types:
             return 0
         sequence: int | None = getattr(event, "sequence", None)
@@ -29,7 +32,33 @@ class Sequences:
             return 0
         key = (event.event_type, event.symbol)
         last, of_epoch = self._last.get(key, (None, epoch))
-        if last is not None and sequence <= last and epoch == of_epoch:
-            return 0
+        if last is not None and sequence <= last and (epoch == of_epoch or not alone):
+            return -1
         self._last[key] = (sequence, epoch)
         return 0 if last is None else max(0, sequence - last - 1)
+
+
+class Rising:
+    """Drops what another connection has already brought, by numbers that only rise.
+
+    For events that have neither an id nor a time of the vendor's, so that their rows would differ.
+    """
+
+    def __init__(self, event_types: Collection[str]) -> None:
+        self._event_types = frozenset(event_types)
+        self._last: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def is_new(self, event: Event, epoch: int, rivals: Collection[int]) -> bool:
+        """False for an event of which a rival, an open connection or a late one, was first.
+
+        On one connection a number that falls is the vendor counting anew.
+        """
+        sequence: int | None = getattr(event, "sequence", None)
+        if sequence is None or event.event_type not in self._event_types:
+            return True
+        key = (event.event_type, event.symbol)
+        last, of_epoch = self._last.get(key, (None, epoch))
+        if last is not None and sequence <= last and epoch != of_epoch and of_epoch in rivals:
+            return False
+        self._last[key] = (sequence, epoch)
+        return True

@@ -72,6 +72,12 @@ class Watchdog:
             return silence.stale_after or self._learned
         return silence.first_data_within or silence.stale_after or max(silence.first, self._learned)
 
+    def heir(self) -> "Watchdog":
+        """One for another connection of the feed, which knows what this one has learned."""
+        made = Watchdog(self._silence, self._pace)
+        made._learned = self._learned
+        return made
+
     def connected(self, now: float, data_frames: int) -> None:
         """A new connection has subscribed. `now` is in seconds, of a clock that never goes back."""
         self._looked, self._data_frames, self._was_open = now, data_frames, True

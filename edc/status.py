@@ -26,6 +26,15 @@ def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object
         "refused": dict(stats.refused),
         "rate": round(rate, 1),
         "events": dict(stats.events),
+        "paths": [
+            {
+                "path": path + 1,
+                "first": each.first,
+                "behind": each.behind,
+                "behind_ms": each.behind_ns / each.behind / 1e6 if each.behind else None,
+            }
+            for path, each in sorted(stats.paths.items())
+        ],
         "filled": stats.filled,
         "healing": healing,
         "frames": stats.frames,

@@ -150,6 +150,8 @@ class Supervisor:
             self._books.ledger,
             self._now_ns,
             sequenced=feed.channel.sequenced,
+            rising=feed.channel.rising,
+            connections=feed.connections,
             on_hole=healer.hole if healer else None,
         )
         return FeedRunner(feed, ingest, connect, self._times, once=once, healer=healer)
@@ -293,6 +295,7 @@ class Supervisor:
             await asyncio.sleep(self._times.ledger)
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
+                runner.ingest.settle()
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""

@@ -33,7 +33,7 @@ def quote(symbol: str, sequence: int) -> Quote:
 
 def missing(sequences: Sequences, *events: Event, epoch: int = 1) -> list[int]:
     """What is missing before each of the events."""
-    return [sequences.missing(event, epoch) for event in events]
+    return [max(0, sequences.missing(event, epoch)) for event in events]
 
 
 @pytest.mark.parametrize(

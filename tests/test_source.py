@@ -60,8 +60,10 @@ SEES = {
     ),
     "edc.metrics": ("queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
+    "edc.relay": ("errors", "retry", "transport"),
+    "edc.lines": ("events", "metrics", "transport", "wire"),
     "edc.ingest": (
-        *("adapters", "deadletters", "errors", "events", "ledger", "metrics", "queues"),
+        *("adapters", "deadletters", "errors", "events", "ledger", "lines", "metrics", "queues"),
         *("sequences", "times", "transport", "watermarks", "wire"),
     ),
     "edc.spool": ("errors", "events", "files"),
@@ -124,7 +126,8 @@ SEES = {
         *("transport.fetch",),
     ),
     "edc.feeds": (
-        *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "retry"),
+        *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "relay"),
+        "retry",
         *("staleness", "transport", "transport.poll", "transport.sockets"),
         *("transport.websocket",),
     ),

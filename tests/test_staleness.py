@@ -245,8 +245,8 @@ QUICK = replace(FAST, silence=FASTER)
 
 def _learned(daemon: Supervisor) -> float:
     (runner,) = daemon.feeds
-    assert runner._watchdog is not None
-    return runner._watchdog.limit
+    assert runner._watchdogs
+    return runner._watchdogs[0].limit
 
 
 @pytest.mark.usefixtures("carried")
@@ -297,12 +297,12 @@ async def test_what_a_feed_has_taught_is_kept_when_the_connection_is_lost(tmp_pa
             (runner,) = daemon.feeds
             await until(lambda: events_of(daemon) > 0)
             await until(lambda: _learned(daemon) == 1.0)
-            watchdog = runner._watchdog
+            watchdog = runner._watchdogs[0]
             simulator.faults.cut_after = (simulator.sent["crypto_data"] + 100,)
             await until(lambda: runner.stats.disconnects["disconnected"] == 1)
             seen = events_of(daemon)
             await until(lambda: events_of(daemon) > seen)
-            assert runner._watchdog is watchdog
+            assert runner._watchdogs[0] is watchdog
             await until(lambda: _learned(daemon) == 1.0)  # from the first look at the data on
             simulator.faults.mute = True
             await until(lambda: runner.stats.disconnects["stale"] == 1, within=10)

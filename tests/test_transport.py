@@ -66,7 +66,7 @@ class Collector:
     async def room(self) -> None:
         self.waits += 1
 
-    def data_frames(self) -> int:
+    def data_frames(self, epoch: int) -> int:
         return len(self.frames)
 
 

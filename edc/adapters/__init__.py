@@ -83,6 +83,9 @@ class FeedOptions(Strict):
     first_data_within: Duration | None = Field(
         None, gt=0, description="the same from subscribing, or the open, to the first data"
     )
+    connections: int = Field(
+        1, ge=1, le=4, description="take the same stream so many times, and keep one of each event"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,9 @@ class Channel:
 
     `sequenced` says of which events `sequence` counts up by one within a symbol, so that a jump
     means a loss; of the others it promises no such thing. `own_names` says that symbols are the
-    venue's own names, in lower case (derivatives), and no pairs. `one_connection` says that the
+    venue's own names, in lower case (derivatives), and no pairs. `rising` names the event types of
+    which `sequence` never falls within a symbol and is the same on all connections: they have no
+    other mark by which two connections' events are known to be one. `one_connection` says that the
     vendor allows no more than one, so that its feeds of this channel share it.
     """
 
@@ -100,6 +105,7 @@ class Channel:
     event_types: tuple[str, ...]
     text: str
     sequenced: tuple[str, ...] = ()
+    rising: tuple[str, ...] = ()
     own_names: bool = False
     one_connection: bool = False
 
@@ -159,6 +165,8 @@ class Answer:
     """
 
     send: Sequence[Message] = ()
+    leaving: bool = False
+    """The vendor is about to end this connection: another one is made before it does."""
     accepted: Collection[str] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
 
@@ -221,6 +229,17 @@ class HasHistory(Protocol):
         `last` is what came of the one before, None for the first.
         """
         ...
+
+
+@runtime_checkable
+class HasLifetime(Protocol):
+    """A websocket adapter whose vendor ends every connection at a certain age.
+
+    Another one is made before that; both deliver until it does.
+    """
+
+    lifetime: float
+    """Seconds after which it is time for the next."""
 
 
 class PollAdapter(Adapter, Protocol):

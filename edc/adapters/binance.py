@@ -220,6 +220,8 @@ class BinanceStream:
     messages_per_second = 4.0
     """The venue allows five, its own pings and our pongs included."""
     keepalive: Keepalive | None = None
+    lifetime = 23.5 * 3600
+    """The venue ends every connection after 24 hours."""
     history_every = 0.5
     """`historicalTrades` weighs 25 of 6,000 a minute: half of what is allowed."""
 
@@ -263,6 +265,8 @@ class BinanceStream:
             said = _frame(frame.data)
         except UNREADABLE:
             return None
+        if _is_shutdown(said, frame):
+            return Answer(leaving=True)
         streams = self._asked.get(said.id) if isinstance(said.id, int) else None
         problem = _problem(said)
         if problem is not None:
@@ -281,7 +285,7 @@ class BinanceStream:
             if not said.data:
                 return self._control(said, frame)
             if said.stream == "!serverShutdown":
-                raise Retriable("disconnected", "Binance is about to end this connection", 0.0)
+                return ()
             event = self._event[said.stream.partition("@")[2]](said.data, frame)
         except KeyError as error:
             raise Skippable("unknown", f"stream {error}") from None
@@ -290,9 +294,7 @@ class BinanceStream:
         return () if event is None else (event,)
 
     def _control(self, said: _Frame, frame: Frame) -> Sequence[Event]:
-        if msgspec.json.decode(frame.data, type=_Kind).e == "serverShutdown":
-            raise Retriable("disconnected", "Binance is about to end this connection", 0.0)
-        if _problem(said) is None and not said.result:
+        if _problem(said) is None and not said.result and not _is_shutdown(said, frame):
             raise Skippable("unknown", "neither a stream's frame nor an answer")
         return ()
 
@@ -343,6 +345,12 @@ class BinanceStream:
 
 class _Kind(Struct):
     e: str = ""
+
+
+def _is_shutdown(said: _Frame, frame: Frame) -> bool:
+    if said.data:
+        return said.stream == "!serverShutdown"
+    return msgspec.json.decode(frame.data, type=_Kind).e == "serverShutdown"
 
 
 def _problem(said: _Frame) -> _Problem | None:
@@ -435,6 +443,7 @@ VENDOR = Vendor(
             ("trade", "quote", "ref_px"),
             "spot; streams: trade, bookTicker, aggTrade, blockTrade, referencePrice, avgPrice",
             sequenced=("trade",),
+            rising=("quote",),
         ),
         "spot_rest": Channel(
             "poll", ("crypto",), ("trade", "quote"), "spot, last trades and books"

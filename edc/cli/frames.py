@@ -112,7 +112,7 @@ def _facts(stats: FeedStats) -> dict[str, Any]:
     return {
         "frames": stats.frames,
         "bytes": stats.received_bytes,
-        "events": dict(stats.events),
+        "events": {kind: count for kind, count in stats.events.items() if count},
         "skipped": dict(stats.skipped),
         "problem": stats.problem,
     }

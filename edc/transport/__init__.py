@@ -2,7 +2,7 @@
 
 A transport's life is one call of `run`: connect, say what the adapter wants said, hand over every
 frame, return when told to stop. It raises Retriable or Fatal when the connection ends otherwise;
-the supervisor waits and calls `run` again. Exceptions of the libraries below do not leave it.
+the feed's runner waits and makes another one. Exceptions of the libraries below do not leave it.
 """
 
 import asyncio
@@ -53,6 +53,8 @@ class Heard(Protocol):
 
     settled: bool
     """Frames with data need not be told any more."""
+    path: int
+    """Which of a feed's ways to the vendor it is, from 0 on."""
 
     def hear(self, frame: Frame) -> None:
         """A frame has come. Raises what `decode` raises."""
@@ -92,13 +94,18 @@ class Receiver(Protocol):
         """Return when the queues take events again."""
         ...
 
-    def data_frames(self) -> int:
-        """How many frames carried data so far; heartbeats and acknowledgements do not count."""
+    def data_frames(self, epoch: int) -> int:
+        """How many frames of a connection carried data so far; heartbeats do not count."""
         ...
 
 
 class Transport(Protocol):
-    """One connection of one feed, made anew at each call."""
+    """One connection of one feed."""
+
+    speaking: asyncio.Event
+    """Set once it has delivered data."""
+    leaving: asyncio.Event
+    """Set once another connection should be made, while this one still delivers."""
 
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """Deliver frames until `stopping` is set, then close and return.

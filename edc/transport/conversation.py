@@ -21,7 +21,12 @@ class Conversation:
     could bring its answer counts as refused; if none was accepted, the connection is over.
     """
 
-    def __init__(self, adapter: WebsocketAdapter, socket: Socket, timing: Timing) -> None:
+    def __init__(
+        self, adapter: WebsocketAdapter, socket: Socket, timing: Timing, path: int = 0
+    ) -> None:
+        self.path = path
+        self.leaving = asyncio.Event()
+        """Set once the vendor says that it is about to end the connection."""
         self._converses = adapter if isinstance(adapter, Converses) else None
         self._socket = socket
         self._timing = timing
@@ -49,6 +54,8 @@ class Conversation:
             self._take(answer)
 
     def _take(self, answer: Answer) -> None:
+        if answer.leaving:
+            self.leaving.set()
         if answer.send:
             self._waiting.extend(answer.send)
             self._stir.set()

@@ -19,6 +19,7 @@ class PollTransport:
         once: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        self.speaking, self.leaving = asyncio.Event(), asyncio.Event()  # no round outlives itself
         self._adapter = adapter
         self._once = once
         self._now_ns = now_ns

@@ -6,10 +6,12 @@ as a dead peer. Here a ping is sent only where nothing came for a while and the 
 """
 
 import asyncio
+import math
+import random
 import time
 from collections.abc import Callable
 
-from edc.adapters import WebsocketAdapter
+from edc.adapters import HasLifetime, WebsocketAdapter
 from edc.errors import Retriable
 from edc.staleness import Watchdog
 from edc.transport import Receiver
@@ -28,7 +30,11 @@ class WebsocketTransport:
         watchdog: Watchdog,
         timing: Timing | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        *,
+        path: int = 0,
     ) -> None:
+        self.speaking, self.leaving = asyncio.Event(), asyncio.Event()
+        self._path = path
         self._adapter = adapter
         self._connect = connect
         self._market_open = market_open
@@ -42,10 +48,11 @@ class WebsocketTransport:
             await self._talk(socket, receiver, stopping)
 
     async def _talk(self, socket: Socket, receiver: Receiver, stopping: asyncio.Event) -> None:
-        conversation = Conversation(self._adapter, socket, self._timing)
+        conversation = Conversation(self._adapter, socket, self._timing, self._path)
+        conversation.leaving = self.leaving
         epoch = receiver.connected(self._adapter, conversation)
         conversation.begin(receiver, epoch)
-        watch = self._watch(socket, receiver, conversation)
+        watch = self._watch(socket, receiver, epoch, conversation)
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = (
@@ -63,19 +70,26 @@ class WebsocketTransport:
         if not stopping.is_set():
             raise Retriable("disconnected", f"the vendor closed the connection: {why}")
 
-    async def _watch(self, socket: Socket, receiver: Receiver, conversation: Conversation) -> None:
+    async def _watch(
+        self, socket: Socket, receiver: Receiver, epoch: int, conversation: Conversation
+    ) -> None:
         """Raise Retriable when the peer is dead, or mute while its market is open."""
         timing, watchdog, frames = self._timing, self._watchdog, socket.frames
         heard = time.monotonic()
-        watchdog.connected(heard, receiver.data_frames())
+        lifetime = self._adapter.lifetime if isinstance(self._adapter, HasLifetime) else math.inf
+        old_at = heard + lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - not all at once
+        watchdog.connected(heard, receiver.data_frames(epoch))
         while True:
             await asyncio.sleep(timing.tick)
             now, waiting = time.monotonic(), socket.waiting
             if frames != socket.frames or waiting:
                 heard, frames = now, socket.frames
-            alarm = watchdog.look(
-                now, receiver.data_frames(), is_open=self._market_open(), waiting=waiting
-            )
+            data_frames = receiver.data_frames(epoch)
+            if data_frames:
+                self.speaking.set()
+            if now >= old_at:
+                self.leaving.set()
+            alarm = watchdog.look(now, data_frames, is_open=self._market_open(), waiting=waiting)
             if alarm is not None:
                 raise Retriable("stale", alarm)
             conversation.look()
