@@ -65,6 +65,8 @@ class Deliver:
         self._on_damaged = on_damaged
         self._reach = reach
         self.durable: Mapping[str, int] = {}
+        self._awaited: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits for so many rows to be on disk."""
         self._ordinals = Ordinals()
         self._unwritten: pl.DataFrame | None = None
         self._chunks: list[Chunk] = []
@@ -142,6 +144,12 @@ class Deliver:
         """Rows that a crash would cost now: those not yet in a chunk."""
         return len(self._queue) + (0 if self._unwritten is None else self._unwritten.height)
 
+    async def safe(self) -> None:
+        """Return when all that is queued now is on disk, with the next chunk."""
+        future = asyncio.get_running_loop().create_future()
+        self._awaited.append((self._queue.accepted, future))
+        await future
+
     async def write_chunk(self) -> None:
         """Everything queued now is on disk when this returns. Raises OSError, DiskFailed."""
         async with self._spooling:
@@ -166,6 +174,12 @@ class Deliver:
             if made.frame.height:
                 await self._append(made.frame)
         self.durable = reach
+        waiting, self._awaited = self._awaited, []
+        for number, future in waiting:
+            if number > until:
+                self._awaited.append((number, future))
+            elif not future.done():
+                future.set_result(None)
 
     async def _append(self, frame: pl.DataFrame) -> None:
         self._unwritten = frame  # its ordinals are counted: it is kept as it is until it is safe

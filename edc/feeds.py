@@ -7,12 +7,13 @@ out with a growing, jittered delay; one that only the operator can mend ends thi
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 from edc import markets
-from edc.adapters import PollAdapter, WebsocketAdapter
+from edc.adapters import PollAdapter, WebhookAdapter, WebsocketAdapter
 from edc.errors import EdcError, Fatal, Retriable
 from edc.healing import Healer
 from edc.ingest import Ingest
@@ -25,6 +26,7 @@ from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
 from edc.transport.poll import PollTransport
 from edc.transport.sockets import Library, Timing
+from edc.transport.webhook import Hooks, WebhookTransport
 from edc.transport.websocket import WebsocketTransport
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,13 @@ class Times:
         return Backoff(self.first_delay, self.longest_delay)
 
 
+class Hooked(NamedTuple):
+    """Where feeds that are posted to us are found, and who says that their events are on disk."""
+
+    hooks: Hooks
+    safe: Callable[[Collection[str]], Awaitable[None]]
+
+
 class FeedRunner:
     """One feed: a transport made anew for each connection, and the back-off between them."""
 
@@ -62,7 +71,9 @@ class FeedRunner:
         *,
         once: bool,
         healer: Healer | None = None,
+        hooked: "Hooked | None" = None,
     ) -> None:
+        self._hooked = hooked
         self.feed = feed
         self.ingest = ingest
         self.stats = ingest.stats
@@ -179,6 +190,11 @@ class FeedRunner:
         made = self.feed.build()
         if self.feed.channel.kind == "poll":
             return PollTransport(cast("PollAdapter", made), once=self._once)
+        if self.feed.channel.kind == "webhook":
+            assert self._hooked is not None
+            self._state("listening")
+            name, (hooks, safe) = self.feed.name, self._hooked
+            return WebhookTransport(cast("WebhookAdapter", made), name, hooks, safe)
         adapter = cast("WebsocketAdapter", made)
         known = self._watchdogs.get(path)
         if known is None:

@@ -72,6 +72,8 @@ def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = Non
             raise ConfigError(
                 place, f"there is no feed {name!r}", nearest(name, settings.feeds, "feeds")
             )
+    if not settings.server.listen:
+        _check_no_webhooks(settings, place, chosen)
     sections = _shared([_section(settings, path, name) for name in chosen], place)
     return [feed for section in sections for feed in _feeds(section)]
 
@@ -113,8 +115,12 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
     options = _validated(
         vendor.feed_options, section | {"symbols": symbols}, str(path), ("feeds", name)
     )
-    if options.connections > 1 and (channel.one_connection or channel.kind == "poll"):
-        why = "polled" if channel.kind == "poll" else "taken once: the vendor allows no more"
+    if options.connections > 1 and (channel.one_connection or channel.kind != "websocket"):
+        why = (
+            f"a {channel.kind} channel"
+            if channel.kind != "websocket"
+            else "taken once: the vendor allows no more"
+        )
         raise ConfigError(
             f"{place} connections", f"channel {options.channel} is {why}", "remove it"
         )
@@ -122,6 +128,22 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
     secret = _key(path, vendor_name, vendor, vendor_options, "secret")
     plan = FeedPlan(vendor_name, vendor_options, options, key, secret, written)
     return _Section(name, vendor, plan)
+
+
+def _check_no_webhooks(settings: Settings, place: str, names: Iterable[str]) -> None:
+    for name in names:
+        options = settings.feeds[name]
+        vendor = str(options.get("vendor", ""))
+        adapter = settings.vendors.get(vendor, {}).get("adapter", vendor)
+        if adapter not in adapters.names():
+            continue  # it is explained elsewhere
+        channel = adapters.load(adapter).channels.get(str(options.get("channel", "")))
+        if channel is not None and channel.kind == "webhook":
+            raise ConfigError(
+                f"{place}: [feeds.{name}]",
+                "a webhook needs the HTTP server, which is off",
+                'give [server] listen an address, like "127.0.0.1:8480"',
+            )
 
 
 def _shared(sections: Iterable[_Section], place: str) -> list[_Section]:

@@ -1,4 +1,5 @@
-"""The HTTP server: /metrics for Prometheus, /livez and /readyz for whoever restarts things.
+"""The HTTP server: /metrics for Prometheus, /livez and /readyz for whoever restarts things, and
+/hooks/<feed> for those who post events.
 
 Bound to loopback unless told otherwise. A client that is slow with its headers is cut off.
 """
@@ -14,7 +15,13 @@ from prometheus_client.registry import Collector
 
 from edc.errors import ConfigError
 from edc.metrics import registry
+from edc.transport.webhook import Hooks, Post
 
+_MOST_BYTES = 64 * 1024
+"""Of a body."""
+_BODY_WITHIN = 5.0
+_BODIES = ("application/json", "text/plain", "application/octet-stream")
+"""The last is what a request without a Content-Type counts as."""
 _LIVE_WITHIN = 5.0
 _BEAT = 1.0
 _HEADERS_WITHIN = 5.0
@@ -27,8 +34,13 @@ class HttpServer:
     """Serves what a collector counts and what `readiness` checks; `listen` is `host:port`."""
 
     def __init__(
-        self, listen: str, collector: Collector, readiness: Callable[[], Mapping[str, bool]]
+        self,
+        listen: str,
+        collector: Collector,
+        readiness: Callable[[], Mapping[str, bool]],
+        hooks: Hooks | None = None,
     ) -> None:
+        self._hooks: Hooks = {} if hooks is None else hooks
         self._listen = listen
         self._registry = registry(collector)
         self._readiness = readiness
@@ -41,12 +53,14 @@ class HttpServer:
         """Listen, unless the address is empty. Raises ConfigError where it cannot."""
         if not self._listen:
             return
-        app = web.Application(client_max_size=64 * 1024)
+        app = web.Application(client_max_size=_MOST_BYTES)
         app.add_routes(
             [
                 web.get("/metrics", self._metrics),
                 web.get("/livez", self._livez),
                 web.get("/readyz", self._readyz),
+                web.post("/hooks/{feed}", self._hook),
+                web.post("/hooks/{feed}/{token}", self._hook),
             ]
         )
         self._runner = web.AppRunner(
@@ -96,3 +110,27 @@ class HttpServer:
         return web.json_response(
             {"ready": ready, "checks": dict(checks)}, status=200 if ready else 503
         )
+
+    async def _hook(self, request: web.Request) -> web.Response:
+        """What is posted to a feed; who may post what is `edc.transport.webhook`'s to say."""
+        take = self._hooks.get(request.match_info["feed"])
+        if take is None:
+            return _reply(404, "there is no such webhook")
+        if request.content_type not in _BODIES:
+            return _reply(415, f"send one of {', '.join(_BODIES)}")
+        try:
+            async with asyncio.timeout(_BODY_WITHIN):
+                body = await request.read()  # raises 413 at the limit
+        except TimeoutError:
+            return _reply(408, f"the body did not come within {_BODY_WITHIN:g} s")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        post = Post(request.match_info.get("token", ""), headers, body, request.remote or "")
+        status, text = await take(post)
+        return _reply(status, text)
+
+
+def _reply(status: int, text: str) -> web.Response:
+    headers = {"Retry-After": "1"} if status in (429, 503) else {}
+    if status == 408:  # noqa: PLR2004 - the rest of it may still be on its way
+        headers["Connection"] = "close"
+    return web.Response(status=status, text=text + "\n", headers=headers)

@@ -11,7 +11,7 @@ ends the daemon.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -25,7 +25,7 @@ from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
 from edc.errors import Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
-from edc.feeds import FeedRunner, Times
+from edc.feeds import FeedRunner, Hooked, Times
 from edc.healing import Healer
 from edc.held import Held
 from edc.ingest import Ingest
@@ -43,6 +43,7 @@ from edc.status import feed_status, flush_status, table_status
 from edc.transport import Frame
 from edc.transport.libraries import library
 from edc.transport.sockets import Library
+from edc.transport.webhook import Hooks
 from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
 
@@ -124,6 +125,8 @@ class Supervisor:
         }
         letters = DeadLetters(storage.path)
         connect = library(settings.transport.websocket)
+        self._hooks: Hooks = {}
+        self.http: HttpServer | None = None
         held = Held(storage.path, self.spool, storage.timezone)
         self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
         self._books.oversee(self.feeds, self.lanes)
@@ -154,7 +157,14 @@ class Supervisor:
             connections=feed.connections,
             on_hole=healer.hole if healer else None,
         )
-        return FeedRunner(feed, ingest, connect, self._times, once=once, healer=healer)
+        hooked = Hooked(self._hooks, self._safe)
+        return FeedRunner(
+            feed, ingest, connect, self._times, once=once, healer=healer, hooked=hooked
+        )
+
+    async def _safe(self, event_types: Collection[str]) -> None:
+        """Return when all that is queued now of these types is on disk."""
+        await asyncio.gather(*(self.lanes[each].safe() for each in event_types))
 
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
@@ -258,7 +268,9 @@ class Supervisor:
         control = ControlServer(
             self.spool.folder / "control.sock", {"flush": self._flushed, "status": self._status}
         )
-        http = HttpServer(self.settings.server.listen, self._collector, self._readiness)
+        self.http = http = HttpServer(
+            self.settings.server.listen, self._collector, self._readiness, self._hooks
+        )
         return _Servers(control, http)
 
     async def _run_feeds(self) -> None:
@@ -353,7 +365,7 @@ class Supervisor:
         """Each check by name. A feed is ready while it delivers, or its market is closed."""
         now = time.time_ns()
         checks = {
-            f"feed {runner.feed.name}": runner.stats.state == "live"
+            f"feed {runner.feed.name}": runner.stats.state in ("live", "listening")
             or not any(markets.is_open(kind, now) for kind in runner.feed.asset_types)
             for runner in self.feeds
         }

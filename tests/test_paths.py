@@ -219,5 +219,5 @@ def test_a_number_of_connections_that_makes_no_sense_is_refused(
 
 
 def test_a_polled_feed_has_no_second_connection(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="channel spot_rest is polled; remove it"):
+    with pytest.raises(ConfigError, match="channel spot_rest is a poll channel; remove it"):
         daemon_of(BinanceVenue(), tmp_path, channel="spot_rest", connections=2)

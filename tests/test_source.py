@@ -36,6 +36,7 @@ SEES = {
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "retry", "transport", "transport.fetch"),
     "edc.transport.fetch": ("errors", "transport"),
+    "edc.transport.webhook": ("adapters", "errors", "times", "transport"),
     "edc.transport.sockets": ("errors", "transport"),
     "edc.transport.websocket": (
         *("adapters", "errors", "staleness", "transport", "transport.conversation"),
@@ -118,7 +119,7 @@ SEES = {
     "edc.config": ("adapters", "errors", "events", "explain", "logs", "queues", "times"),
     "edc.plan": ("adapters", "config", "errors", "events", "explain", "logs"),
     "edc.control": ("errors", "logs"),
-    "edc.server": ("errors", "metrics"),
+    "edc.server": ("errors", "metrics", "transport.webhook"),
     "edc.status": ("metrics", "queues", "sinks", "times"),
     "edc.held": ("events", "partitions", "seal", "spool"),
     "edc.healing": (
@@ -129,7 +130,7 @@ SEES = {
         *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "relay"),
         "retry",
         *("staleness", "transport", "transport.poll", "transport.sockets"),
-        *("transport.websocket",),
+        *("transport.webhook", "transport.websocket"),
     ),
     "edc.recording": (
         *("deadletters", "errors", "feeds", "ingest", "ledger", "logs", "metrics", "plan"),
@@ -152,7 +153,7 @@ SEES = {
         *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
-        *("transport", "transport.sockets"),
+        *("transport", "transport.sockets", "transport.webhook"),
     ),
     # The rim.
     "edc.simulator": NOBODY,

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Protocol, cast, runtime_checkable
 
@@ -33,6 +34,14 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 """Seconds, written as `"200ms"`, `"60s"`, `"5m"`."""
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no address; write one like 10.1.2.3 or 10.0.0.0/8") from None
+    return text
+
+
 def _address_of(*schemes: str) -> AfterValidator:
     """Accepts URLs of these schemes, and gives them back without a slash at the end."""
 
@@ -44,6 +53,8 @@ def _address_of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+Networks = Annotated[str, AfterValidator(_network)]
+"""An address, or a network like `10.0.0.0/8`."""
 WebsocketUrl = Annotated[str, _address_of("ws", "wss")]
 HttpUrl = Annotated[str, _address_of("http", "https")]
 
@@ -100,7 +111,7 @@ class Channel:
     vendor allows no more than one, so that its feeds of this channel share it.
     """
 
-    kind: Literal["websocket", "poll"]
+    kind: Literal["websocket", "poll", "webhook"]
     asset_types: tuple[str, ...]
     event_types: tuple[str, ...]
     text: str
@@ -251,6 +262,33 @@ class PollAdapter(Adapter, Protocol):
     def requests(self) -> Sequence[Request]:
         """The requests of one round."""
         ...
+
+
+class WebhookOptions(FeedOptions):
+    """What every feed that is posted to us says: how its sender proves itself, and how much it may.
+
+    The secret is the vendor's key. `hmac`: a signature of the time and the body; `header`: the
+    secret itself in a header; `path`: the secret as the last part of the URL, for senders that can
+    do neither.
+    """
+
+    auth: Literal["hmac", "header", "path"] = "hmac"
+    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$")
+    tolerance: Duration = Field(300.0, gt=0, description="how old a signature may be")
+    allow: tuple[Networks, ...] = Field((), description="addresses that may send; all if empty")
+    proxies: tuple[Networks, ...] = Field(
+        (), description="addresses whose X-Forwarded-For is believed"
+    )
+    most_per_second: float = Field(50.0, gt=0)
+
+
+class WebhookAdapter(Adapter, Protocol):
+    """A feed that is posted to us; `decode` reads a body."""
+
+    options: WebhookOptions
+    secret: str
+    header: str
+    """Where the signature or the secret stands."""
 
 
 @dataclass(frozen=True, slots=True)

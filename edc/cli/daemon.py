@@ -128,7 +128,7 @@ def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
 
 
 def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
-    pushed = [feed.name for feed in planned if feed.channel.kind == "websocket"]
+    pushed = [feed.name for feed in planned if feed.channel.kind != "poll"]
     if pushed:
         raise ConfigError(
             str(config),

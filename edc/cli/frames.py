@@ -48,6 +48,10 @@ def record(
         seconds = seconds_of(duration)
         settings = load(config)
         planned = _the_feed(plan_feeds(settings, config, [feed]))
+        if planned.channel.kind == "webhook":
+            raise ConfigError(
+                f"feed {feed}", "is posted to edc", "`edc run` takes it; record others"
+            )
         path = output or Path(f"{feed}.jsonl")
         recorder = Recorder(planned, path, library(settings.transport.websocket))
         asyncio.run(_until_stopped(recorder, seconds))
