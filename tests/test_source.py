@@ -43,6 +43,7 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
+    "edc.rows": ("errors", "events", "fields", "symbols", "transport"),
     "edc.symbols": ("adapters", "errors", "events"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
     "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),
@@ -194,7 +195,7 @@ SEES = {
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
 VENDOR_SEES = (
-    *("adapters", "errors", "events", "fields", "symbols", "times", "transport", "wire"),
+    *("adapters", "errors", "events", "fields", "rows", "symbols", "times", "transport", "wire"),
 )
 
 HOMES = {

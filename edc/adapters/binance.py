@@ -38,9 +38,10 @@ from edc.adapters import (
     VendorOptions,
     WebsocketUrl,
 )
-from edc.errors import Fatal, Retriable, Skippable
-from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
+from edc.errors import Retriable, Skippable
+from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, refused
 from edc.symbols import Symbols
 from edc.times import MICROSECOND, MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -154,64 +155,8 @@ def _time(number: int) -> int:
     return instant(number, MICROSECOND if number >= _FIRST_MICROSECONDS else MILLISECOND)
 
 
-class _Rows:
-    """Events from Binance's values."""
-
-    def __init__(self, plan: FeedPlan) -> None:
-        self.symbols = Symbols(plan, lambda symbol, _type, _written: symbol.upper())
-
-    def trade(
-        self, name: str, number: int, price: float, size: float, time: int, *, maker_bought: bool
-    ) -> Trade:
-        symbol, asset_type = self.symbols.of(name)
-        return Trade(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=_time(time),
-            last_price=price,
-            last_size=size,
-            exchange="BINANCE",
-            trade_id=str(number),
-            side="sell" if maker_bought else "buy",
-            sequence=number,
-        )
-
-    def quote(
-        self,
-        name: str,
-        time: int,
-        bid: float,
-        bid_size: float,
-        ask: float,
-        ask_size: float,
-        sequence: int | None = None,
-    ) -> Quote:
-        symbol, asset_type = self.symbols.of(name)
-        a_bid, a_bid_size = side_of(bid, bid_size)
-        an_ask, an_ask_size = side_of(ask, ask_size)
-        return Quote(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=time,
-            bid=a_bid,
-            bid_size=a_bid_size,
-            ask=an_ask,
-            ask_size=an_ask_size,
-            mid=mid_of(a_bid, an_ask),
-            exchange="BINANCE",
-            sequence=sequence,
-        )
-
-    def price(self, name: str, time: int, price: float, price_type: str) -> RefPx:
-        symbol, asset_type = self.symbols.of(name)
-        return RefPx(
-            symbol=symbol,
-            asset_type=asset_type,
-            event_time=_time(time),
-            price=price,
-            price_type=price_type,
-            exchange="BINANCE",
-        )
+def _rows(plan: FeedPlan) -> Rows:
+    return Rows(Symbols(plan, lambda symbol, _type, _written: symbol.upper()), "BINANCE")
 
 
 class BinanceStream:
@@ -230,7 +175,7 @@ class BinanceStream:
         options = plan.options
         self.url = f"{plan.vendor_options.url}/stream?timeUnit=MICROSECOND"
         self.silence = Silence(options.stale_after, options.first_data_within)
-        self._rows = _Rows(plan)
+        self._rows = _rows(plan)
         self._rest_url = plan.vendor_options.rest_url
         symbols = self._rows.symbols
         self.topics = {
@@ -300,11 +245,11 @@ class BinanceStream:
 
     def _trade(self, raw: Raw, _frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_Trade, strict=False)
-        return self._rows.trade(data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
+        return _trade(self._rows, data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
 
     def _agg_trade(self, raw: Raw, _frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_AggTrade, strict=False)
-        made = self._rows.trade(data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
+        made = _trade(self._rows, data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
         made.conditions, made.sequence = "aggregate", None
         return made
 
@@ -316,17 +261,18 @@ class BinanceStream:
 
     def _book_ticker(self, raw: Raw, frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_BookTicker, strict=False)
-        return self._rows.quote(data.s, frame.received_ns, data.b, data.B, data.a, data.A, data.u)
+        sides = (data.b, data.B, data.a, data.A)
+        return self._rows.quote(data.s, frame.received_ns, *sides, sequence=data.u)
 
     def _reference_price(self, raw: Raw, _frame: Frame) -> Event | None:
         data = msgspec.json.decode(raw, type=_ReferencePrice, strict=False)
         if data.r is None:
             return None
-        return self._rows.price(data.s, data.t, data.r, "reference")
+        return self._rows.price(data.s, _time(data.t), data.r, "reference")
 
     def _avg_price(self, raw: Raw, _frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_AvgPrice, strict=False)
-        return self._rows.price(data.s, data.T, data.w, "average")
+        return self._rows.price(data.s, _time(data.T), data.w, "average")
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """`historicalTrades` from the first id that is missing, a thousand at a time."""
@@ -367,7 +313,7 @@ class BinanceRest:
         self.interval = plan.options.interval
         self._streams = plan.options.streams
         self._url = plan.vendor_options.rest_url
-        self._rows = _Rows(plan)
+        self._rows = _rows(plan)
 
     def requests(self) -> Sequence[Request]:
         """One for all books, and one for each symbol's trades."""
@@ -393,35 +339,39 @@ class BinanceRest:
     def _books(self, frame: Frame) -> Iterator[Event]:
         _check(frame)
         for row in msgspec.json.decode(frame.data, type=list[_RestBook], strict=False):
-            yield self._rows.quote(
-                *(row.symbol, frame.received_ns),
-                *(row.bid_price, row.bid_qty, row.ask_price, row.ask_qty),
-            )
+            sides = (row.bid_price, row.bid_qty, row.ask_price, row.ask_qty)
+            yield self._rows.quote(row.symbol, frame.received_ns, *sides)
 
 
-def _trades(rows: _Rows, frame: Frame) -> Iterator[Event]:
+def _trade(
+    rows: Rows, name: str, number: int, price: float, size: float, time: int, *, maker_bought: bool
+) -> Trade:
+    side = "sell" if maker_bought else "buy"
+    return rows.trade(
+        *(name, _time(time), price, size), trade_id=str(number), side=side, sequence=number
+    )
+
+
+def _trades(rows: Rows, frame: Frame) -> Iterator[Event]:
     """The trades of an answer; it does not say whose they are, so the request does."""
     _check(frame)
     for row in msgspec.json.decode(frame.data, type=list[_RestTrade], strict=False):
-        yield rows.trade(
-            *(frame.about, row.id, row.price, row.qty, row.time), maker_bought=row.is_buyer_maker
-        )
+        told = (frame.about, row.id, row.price, row.qty, row.time)
+        yield _trade(rows, *told, maker_bought=row.is_buyer_maker)
 
 
 def _check(frame: Frame) -> None:
     """Raises what an answer that is an error means."""
-    if frame.status == 200:  # noqa: PLR2004 - HTTP's
-        return
     try:
         problem = msgspec.json.decode(frame.data, type=_Problem)
+        said = f"{problem.msg} ({problem.code})"
     except UNREADABLE:
-        problem = _Problem(frame.status, frame.data[:200].decode(errors="replace"))
-    said = f"Binance answered {frame.status}: {problem.msg} ({problem.code})"
-    if frame.status in (418, 429):
-        raise Retriable("rate_limited", said, 120.0 if frame.status == 418 else 60.0)  # noqa: PLR2004
-    if frame.status >= 500 or frame.status == 403:  # noqa: PLR2004 - a fault, or its firewall
-        raise Retriable("server_error", said)
-    raise Fatal(said, "correct the feed's symbols")
+        said = frame.data.decode(errors="replace")
+    if frame.status == 403:  # noqa: PLR2004 - its firewall
+        raise Retriable("refused", f"Binance answered 403: {said[:300]}")
+    error = refused(frame, "Binance", said, wait=120.0 if frame.status == 418 else 60.0)  # noqa: PLR2004 - banned
+    if error is not None:
+        raise error
 
 
 def _build(plan: FeedPlan) -> Adapter:
