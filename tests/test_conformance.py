@@ -23,7 +23,7 @@ from tests.harness import FAST, KEY, read, running, until
 SECRET = "canary-secret-77d0"
 HURRIED = replace(
     FAST,
-    socket=replace(FAST.socket, confirm_within=0.4),
+    socket=replace(FAST.socket, confirm_within=0.8),
     silence=Pace(floor=0.4, ceiling=2.0, cure=0.1, look=1.0),
 )
 """A daemon that finds a mute vendor in less than a second."""
@@ -135,7 +135,7 @@ def _built(build: Callable[[], Any], times: Times) -> Any:
     """An adapter, with less patience where the daemon is hurried."""
     adapter = build()
     if times is HURRIED:
-        adapter.silence = adapters.Silence(0.4, 0.4)
+        adapter.silence = adapters.Silence(0.8, 0.8)
     return adapter
 
 

@@ -1,0 +1,288 @@
+"""Hyperliquid, by websocket, and its REST `recentTrades`. No key is needed.
+
+Source: the venue's pages and its Python client, recordings of 2025. Symbols are the venue's own
+names in lower case; its coins are case-sensitive (`kPEPE`, `@162`, `flx:TSLA`), so they are asked
+for as the config writes them, plain lower case as upper case.
+
+* `px` and `sz` are decimal strings, sizes in base currency. `side` B: the taker bought; A: sold.
+  `time` is the block's, in milliseconds, which many trades share. `tid` is unique, and random: no
+  jump can be seen. The first frame of a subscription brings up to 30 old trades.
+* `bbo` is `[bid, ask]`; a side may be null. UNCONFIRMED: of an array of one element it is not said
+  which side is missing; it is read as the bid, the first of the two.
+* `activeAssetCtx` (of spot coins `activeSpotAssetCtx`) has no time: its mark and its oracle price
+  become ref_px, mark and index, at the time of receipt, when they change.
+* The venue ends a connection that has not spoken for a minute. A first frame may be plain text.
+* REST knows only the last few trades: a longer gap is lost for good, and nothing says how long.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.errors import Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused
+from edc.symbols import Symbols
+from edc.times import MILLISECOND, instant
+from edc.transport import Frame, Request
+
+Stream = Literal["trades", "bbo", "activeAssetCtx"]
+_MOST_SUBSCRIPTIONS = 1000
+_GREETING = b"Websocket connection established."
+
+
+class HyperliquidVendorOptions(VendorOptions):
+    """`[vendors.hyperliquid]`."""
+
+    url: WebsocketUrl = "wss://api.hyperliquid.xyz/ws"
+    rest_url: HttpUrl = "https://api.hyperliquid.xyz"
+
+
+class HyperliquidFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Hyperliquid. `interval` is for polling."""
+
+    streams: tuple[Stream, ...] = Field(("trades", "bbo", "activeAssetCtx"), min_length=1)
+    interval: Duration = Field(10.0, ge=1)
+
+
+class _Trade(Struct, gc=False):
+    coin: str
+    side: Literal["A", "B"]
+    px: Number
+    sz: Number
+    time: int
+    tid: int
+
+
+class _Level(Struct, gc=False):
+    px: Number
+    sz: Number
+
+
+class _Bbo(Struct):
+    coin: str
+    time: int
+    bbo: list[_Level | None]
+
+
+class _Prices(Struct, rename="camel", gc=False):
+    mark_px: Number | None = None
+    oracle_px: Number | None = None
+
+
+class _Context(Struct):
+    coin: str
+    ctx: _Prices
+
+
+class _Subscription(Struct):
+    type: str
+    coin: str = ""
+
+
+class _Subscribed(Struct):
+    method: str
+    subscription: _Subscription
+
+
+class _Frame(Struct):
+    channel: str
+    data: Raw = Raw()
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+_bbo = msgspec.json.Decoder(_Bbo, strict=False).decode
+_context = msgspec.json.Decoder(_Context, strict=False).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+
+
+def _call(symbol: str, _type: str, written: str) -> str:
+    return symbol.upper() if written == symbol and symbol.isalnum() else written
+
+
+def _made(rows: Rows, raw: Raw) -> Iterator[Event]:
+    data = _trade(raw)
+    yield rows.trade(
+        *(data.coin, instant(data.time, MILLISECOND), data.px, data.sz),
+        trade_id=str(data.tid),
+        side="buy" if data.side == "B" else "sell",
+    )
+
+
+class HyperliquidStream:
+    """The trades, books and prices of some coins on one connection."""
+
+    messages_per_second = 20.0
+    """Two thousand a minute are allowed."""
+    keepalive: Keepalive | None = Keepalive('{"method":"ping"}', 30.0)
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, HyperliquidFeedOptions)
+        options = plan.options
+        self.url = str(plan.vendor_options.url)
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = Rows(Symbols(plan, _call), "HYPERLIQUID")
+        symbols = self._rows.symbols
+        self.topics = {
+            f"{stream} {name}": symbols.of(name)[0]
+            for stream in options.streams
+            for name in symbols.names
+        }
+        self._prices: dict[tuple[str, str], float] = {}
+        self._events: dict[str, Callable[[Raw, int], Sequence[Event]]] = {
+            "trades": self._trades,
+            "bbo": self._quote,
+            "activeAssetCtx": self._context,
+            "activeSpotAssetCtx": self._context,
+        }
+
+    def subscribe(self) -> Sequence[str]:
+        """One topic a message: the venue takes no more."""
+        pairs = [topic.split(" ", 1) for topic in self.topics]
+        return [
+            msgspec.json.encode(
+                {"method": "subscribe", "subscription": {"type": stream, "coin": name}}
+            ).decode()
+            for stream, name in pairs
+        ]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Each topic is acknowledged by repeating it; an error names the message it is about."""
+        try:
+            said = _frame(frame.data)
+            if said.channel == "subscriptionResponse":
+                topic = msgspec.json.decode(said.data, type=_Subscribed).subscription
+                return Answer(accepted=(f"{topic.type} {topic.coin}",))
+            if said.channel != "error":
+                return None
+            text = msgspec.json.decode(said.data, type=str)
+        except UNREADABLE:
+            return None
+        if text.startswith("Already subscribed"):
+            return None
+        named = [
+            topic
+            for topic in self.topics
+            if f'"type":"{topic.split(" ", 1)[0]}"' in text.replace(" ", "")
+            and f'"coin":"{topic.split(" ", 1)[1]}"' in text.replace(" ", "")
+        ]
+        return Answer(refused=dict.fromkeys(named, text[:200]))
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a channel's frame."""
+        try:
+            said = _frame(frame.data)
+            make = self._events.get(said.channel)
+            if make is not None:
+                return make(said.data, frame.received_ns)
+        except UNREADABLE as error:
+            if frame.data == _GREETING:
+                return ()
+            raise Skippable("malformed", str(error)) from None
+        if said.channel in ("subscriptionResponse", "pong", "error"):
+            return ()
+        raise Skippable("unknown", f"channel {said.channel!r}")
+
+    def _trades(self, data: Raw, _received_ns: int) -> Sequence[Event]:
+        return each(_raws(data), lambda raw: _made(self._rows, raw))
+
+    def _quote(self, data: Raw, _received_ns: int) -> Sequence[Event]:
+        top = _bbo(data)
+        bid, ask = (*top.bbo, None, None)[:2]
+        return (
+            self._rows.quote(
+                *(top.coin, instant(top.time, MILLISECOND)),
+                *((bid.px, bid.sz) if bid else (None, None)),
+                *((ask.px, ask.sz) if ask else (None, None)),
+            ),
+        )
+
+    def _context(self, data: Raw, received_ns: int) -> Sequence[Event]:
+        told = _context(data)
+        events = []
+        for kind, price in (("mark", told.ctx.mark_px), ("index", told.ctx.oracle_px)):
+            if price is not None and price != self._prices.get((told.coin, kind)):
+                events.append(self._rows.price(told.coin, received_ns, price, kind))
+                self._prices[told.coin, kind] = price
+        return events
+
+
+class HyperliquidRest:
+    """The few last trades of each coin."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, HyperliquidFeedOptions)
+        self.interval = plan.options.interval
+        self._url = f"{plan.vendor_options.rest_url}/info"
+        self._rows = Rows(Symbols(plan, _call), "HYPERLIQUID")
+
+    def requests(self) -> Sequence[Request]:
+        """One for each coin."""
+        headers = {"Content-Type": "application/json"}
+        return [
+            Request(
+                self._url,
+                headers=headers,
+                body=msgspec.json.encode({"type": "recentTrades", "coin": name}),
+            )
+            for name in self._rows.symbols.names
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The trades of an answer."""
+        wrong = refused(frame, "Hyperliquid", frame.data.decode(errors="replace"))
+        if wrong is not None:
+            raise wrong
+        try:
+            trades = _raws(frame.data)
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        return each(trades, lambda raw: _made(self._rows, raw))
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return HyperliquidRest(plan) if plan.options.channel == "rest" else HyperliquidStream(plan)
+
+
+def _most_symbols(options: FeedOptions) -> int:
+    assert isinstance(options, HyperliquidFeedOptions)
+    return _MOST_SUBSCRIPTIONS // len(options.streams)
+
+
+VENDOR = Vendor(
+    title="Hyperliquid",
+    needs_key=False,
+    channels={
+        "public": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote", "ref_px"),
+            "perpetuals and spot; streams: trades, bbo, activeAssetCtx (mark and index)",
+            own_names=True,
+        ),
+        "rest": Channel("poll", ("crypto",), ("trade",), "the few last trades", own_names=True),
+    },
+    vendor_options=HyperliquidVendorOptions,
+    feed_options=HyperliquidFeedOptions,
+    build=_build,
+    most_symbols=_most_symbols,
+)
