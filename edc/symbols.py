@@ -65,6 +65,10 @@ class Symbols:
         for name, asked in names:
             self._known.setdefault(name, self._listed[asked])
 
+    def has(self, name: str) -> bool:
+        """True for a name that was asked for."""
+        return name in self._known or self._other is not None
+
     def of(self, name: str) -> tuple[str, str]:
         """The symbol and asset type of a vendor's name. Raises Skippable for an unknown one."""
         known = self._known.get(name)

@@ -46,6 +46,12 @@ class Case(NamedTuple):
         return {"vendor": self.vendor, **self.venue.feeds[self.feed]}
 
     @property
+    def refused(self) -> list[str]:
+        """Those of its symbols that the vendor may refuse."""
+        listed = [each for symbols in self.section["symbols"].values() for each in symbols]
+        return [name for name in self.venue.refuses if name in listed]
+
+    @property
     def topics(self) -> dict[str, str]:
         """What the vendor acknowledges."""
         return dict(getattr(self.adapter(), "topics", {}))
@@ -230,17 +236,17 @@ async def test_what_a_plan_does_not_include_ends_the_feed(case: Case, tmp_path: 
     assert daemon.feeds[0].exit_code == 2
 
 
-@feeds_where(lambda case: case.venue.refuses)
+@feeds_where(lambda case: case.refused)
 async def test_a_symbol_that_is_refused_is_named_and_in_the_ledger(
     case: Case, tmp_path: Path
 ) -> None:
-    faults = Faults(refuse=case.venue.refuses)
+    faults = Faults(refuse=case.refused)
     async with recording(case, tmp_path, faults=faults) as (venue, daemon):
         await until(lambda: stats(daemon).refused)
         await until(lambda: len(venue.heard) > 20)
         refused = dict(stats(daemon).refused)
 
-    ours = {venue.ours(name) for name in case.venue.refuses}
+    ours = {venue.ours(name) for name in case.refused}
     assert set(refused) == ours
     rows = gaps(tmp_path).filter(cause="unsubscribed")
     assert set(rows["symbol"]) == ours

@@ -1,0 +1,75 @@
+"""Bybit on loopback: the public websocket of a category. From its v5 docs."""
+
+import json
+import uuid
+from typing import Any, ClassVar
+
+from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
+
+_KINDS: dict[str, Kind] = {"publicTrade": "trade", "orderbook.1": "quote", "tickers": "ref_px"}
+
+
+class BybitVenue(Venue):
+    """See `Venue`."""
+
+    kinds = ("trade", "quote", "trade", "quote", "ref_px")
+    feeds: ClassVar = {
+        "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USDT", "ETH/USDT", "FOOUSDT"]}},
+        "linear": {"channel": "linear", "symbols": {"crypto": ["BTCUSDT", "FOOUSDT"]}},
+    }
+    refuses = ("FOOUSDT",)
+
+    def options(self) -> dict[str, Any]:
+        """The address ends before the category."""
+        return {"url": f"{self.url}/v5/public", "rest_url": self.rest_url}
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`ping` and `subscribe`, which one wrong argument fails."""
+        asked = json.loads(message)
+        head = {"conn_id": "2324d924-aa4d-45b0-a858-7b8be29ab52b", "op": asked["op"]}
+        if asked["op"] == "ping":
+            await line.say({**head, "success": True, "ret_msg": "pong"})
+            return
+        if self.faults.deaf:
+            return
+        head["req_id"] = asked["req_id"]
+        parts = [topic.rpartition(".") for topic in asked["args"]]
+        wrong = [name for _, _, name in parts if name in self.faults.refuse]
+        if wrong or len(parts) > 10:  # noqa: PLR2004 - the venue's
+            problem = f"Invalid topic: {wrong}"
+            await line.say({**head, "success": False, "ret_msg": problem})
+            return
+        await line.say({**head, "success": True, "ret_msg": "subscribe"})
+        self.subscribe(line, [Topic(_KINDS[kind], name, kind) for kind, _, name in parts])
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """One event a push; a book is always whole."""
+        del line
+        ms = tick.us // 1000
+        data: Any
+        if topic.kind == "trade":
+            data = {"T": ms, "s": tick.name, "S": "Buy" if tick.bought else "Sell"}
+            data |= {"v": f"{tick.size:.4f}", "p": f"{tick.price:.2f}", "L": "PlusTick"}
+            data |= {"i": str(uuid.UUID(int=tick.us)), "BT": False, "RPI": False, "seq": tick.us}
+            data = [data]
+        elif topic.kind == "quote":
+            data = {"s": tick.name, "b": [[f"{tick.bid:.2f}", f"{tick.bid_size:.4f}"]]}
+            data |= {"a": [[f"{tick.ask:.2f}", f"{tick.ask_size:.4f}"]]}
+            data |= {"u": 20_404_754 + 2 * tick.number, "seq": tick.us}
+        else:
+            data = {"symbol": tick.name, "lastPrice": f"{_last(tick):.6f}", "usdIndexPrice": ""}
+        push = {"topic": f"{topic.channel}.{tick.name}", "type": "snapshot", "ts": ms}
+        return json.dumps({**push, "data": data, "cts": ms}).encode()
+
+    def rows(self, tick: Tick) -> Any:
+        """The last price is made to change each time."""
+        if tick.kind == "ref_px":
+            return {"ref_px": (float(f"{_last(tick):.6f}"),)}
+        return super().rows(tick)
+
+
+def _last(tick: Tick) -> float:
+    return tick.price + tick.number / 1024
+
+
+SIMULATOR = BybitVenue
