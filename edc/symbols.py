@@ -36,6 +36,11 @@ def parted(symbol: str, written: str = "") -> tuple[str, str]:
     raise ValueError(f"{symbol!r} is no pair of currencies; write it like BASE/QUOTE")
 
 
+def share_class(symbol: str, mark: str) -> str:
+    """A stock's symbol in upper case, its share class after `mark`: `brk-b` is `BRK.B`."""
+    return symbol.upper().replace("-", mark)
+
+
 class Symbols:
     """The symbols of a feed, and what the vendor calls them.
 

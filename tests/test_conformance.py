@@ -89,6 +89,12 @@ every_feed = feeds_where(lambda _case: True)
 both_libraries = pytest.mark.parametrize("library", LIBRARIES)
 
 
+@pytest.fixture(autouse=True)
+def _open_markets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the hour, silence is no right of the vendor's."""
+    monkeypatch.setattr("edc.markets.is_open", lambda _kind, _now: True)
+
+
 def daemon_of(
     case: Case, venue: Venue, folder: Path, *, key: str = KEY, times: Times = FAST, library: str
 ) -> Supervisor:

@@ -243,6 +243,13 @@ class HasHistory(Protocol):
 
 
 @runtime_checkable
+class HasHeaders(Protocol):
+    """A websocket adapter whose vendor wants to see headers in the handshake."""
+
+    headers: Mapping[str, str]
+
+
+@runtime_checkable
 class HasLifetime(Protocol):
     """A websocket adapter whose vendor ends every connection at a certain age.
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from aiohttp import WSMsgType, web
 
-from edc.simulator.tape import binary_frame, text_frame
+from edc.simulator.tape import text_frame
 
 _ROUND = 0.01
 _MOST_AT_ONCE = 5_000
@@ -168,7 +168,6 @@ class Venue:
     """It has plans, which may not include what is asked for."""
     refuses: ClassVar[Collection[str]] = ()
     """Names of `feeds` that it may refuse, saying so."""
-    binary: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -297,15 +296,14 @@ class Venue:
 
     def _write(self, line: Line, payload: bytes) -> bool:
         """Put a frame with data on a line; False where a fault keeps it from arriving whole."""
-        framed = binary_frame if self.binary else text_frame
         if self.faults.unknown_fields:
             payload = self.extended(payload)
         cut = self.frames in self.faults.cut_after
         self.frames += 1
-        frame = framed(payload)
+        frame = self.framed(line, payload)
         line.waiting.append(frame[: len(frame) // 2] if cut else frame)
         if self.frames in self.faults.insert:
-            line.waiting.append(framed(self.faults.insert[self.frames]))
+            line.waiting.append(self.framed(line, self.faults.insert[self.frames]))
         if cut:
             line.flush()
             line.transport.close()  # what was written still goes out, a goodbye does not
@@ -324,6 +322,11 @@ class Venue:
         return None
 
     # The hooks.
+
+    def framed(self, line: Line, payload: bytes) -> bytes:
+        """A message as it goes over the wire."""
+        del line
+        return text_frame(payload)
 
     def ours(self, name: str) -> str:
         """The lake's spelling of a venue's name."""

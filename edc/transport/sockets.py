@@ -1,8 +1,9 @@
 """The contract of a websocket library: what a connection can do, and what its errors mean."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from edc.errors import EdcError, Fatal, Retriable
@@ -10,6 +11,7 @@ from edc.transport import Receiver
 
 MOST_BYTES = 1 << 20
 """Of one message, after decompression."""
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 MOST_AT_ONCE = 1024
 """Messages that are handed over together: what a queue may take beyond its capacity."""
 
@@ -61,9 +63,12 @@ class Socket(Protocol):
 class Library(Protocol):
     """What can make connections."""
 
-    def __call__(self, url: str, timing: Timing) -> AbstractAsyncContextManager[Socket]:
+    def __call__(
+        self, url: str, timing: Timing, headers: Mapping[str, str] = NO_HEADERS
+    ) -> AbstractAsyncContextManager[Socket]:
         """A connection, closed on the way out. Follows no redirect, verifies certificates.
 
+        `headers` are sent with the handshake.
         Raises Fatal or Retriable.
         """
         ...

@@ -11,12 +11,12 @@ import random
 import time
 from collections.abc import Callable
 
-from edc.adapters import HasLifetime, WebsocketAdapter
+from edc.adapters import HasHeaders, HasLifetime, WebsocketAdapter
 from edc.errors import Retriable
 from edc.staleness import Watchdog
 from edc.transport import Receiver
 from edc.transport.conversation import Conversation
-from edc.transport.sockets import Library, Socket, Timing
+from edc.transport.sockets import NO_HEADERS, Library, Socket, Timing
 
 
 class WebsocketTransport:
@@ -44,7 +44,9 @@ class WebsocketTransport:
 
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """One connection's life; see `Transport.run`."""
-        async with self._connect(self._adapter.url, self._timing) as socket:
+        adapter = self._adapter
+        headers = adapter.headers if isinstance(adapter, HasHeaders) else NO_HEADERS
+        async with self._connect(adapter.url, self._timing, headers) as socket:
             await self._talk(socket, receiver, stopping)
 
     async def _talk(self, socket: Socket, receiver: Receiver, stopping: asyncio.Event) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import picows
 from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
@@ -22,6 +22,7 @@ from edc.transport import Receiver
 from edc.transport.sockets import (
     MOST_AT_ONCE,
     MOST_BYTES,
+    NO_HEADERS,
     Timing,
     broken,
     no_answer,
@@ -37,7 +38,9 @@ _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, timing: Timing) -> AsyncIterator["Socket"]:
+async def connect(
+    url: str, timing: Timing, headers: Mapping[str, str] = NO_HEADERS
+) -> AsyncIterator["Socket"]:
     """See `Library`. A proxy is taken from the environment, as `websockets` does."""
     try:
         async with asyncio.timeout(timing.open_timeout):
@@ -48,6 +51,7 @@ async def connect(url: str, timing: Timing) -> AsyncIterator["Socket"]:
                 websocket_handshake_timeout=timing.open_timeout,
                 logger_name=_SILENT,
                 max_frame_size=MOST_BYTES,
+                extra_headers=headers,
                 max_redirects=0,
                 proxy=get_proxy(parse_uri(url)),
             )

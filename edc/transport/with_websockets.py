@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as _connect
@@ -18,6 +18,7 @@ from edc.errors import EdcError, Retriable
 from edc.transport import Receiver
 from edc.transport.sockets import (
     MOST_BYTES,
+    NO_HEADERS,
     Timing,
     broken,
     no_answer,
@@ -35,7 +36,9 @@ class _Connect(_connect):
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, timing: Timing) -> AsyncIterator["Socket"]:
+async def connect(
+    url: str, timing: Timing, headers: Mapping[str, str] = NO_HEADERS
+) -> AsyncIterator["Socket"]:
     """See `Library`."""
     try:
         connection = await _Connect(
@@ -44,6 +47,7 @@ async def connect(url: str, timing: Timing) -> AsyncIterator["Socket"]:
             close_timeout=timing.close_timeout,
             ping_interval=None,
             max_size=MOST_BYTES,
+            additional_headers=headers,
         )
     except Exception as error:
         raise translated(error, url) from error

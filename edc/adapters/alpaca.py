@@ -1,0 +1,445 @@
+"""Alpaca: stocks (IEX, SIP, the test stream) and crypto, by websocket and by REST.
+
+Source: the vendor's pages on streaming and real-time stock data, its Python client and its tests,
+2021 to 2026. Every frame is an array; control messages come in arrays of one. Key and secret are
+sent after the greeting, subscriptions after `authenticated`; each answer lists all that is
+subscribed. Subscribing trades brings their corrections (`c`) and cancels (`x`) too.
+
+* Times are RFC 3339 with 0 to 9 digits, in msgpack the extension -1: seconds and nanoseconds.
+* A trade's `i` is unique for an exchange and a day. `x` is the exchange, a letter as sent. Sizes of
+  trades are shares. Sizes of stock quotes are round lots, which are taken as `lot` shares, 100
+  unless said otherwise (UNCONFIRMED what the lots of 2025-11, which follow the price, changed).
+* A correction becomes two rows: the old trade with `action` cancel, the new one with correct. A
+  cancel is one row.
+* Crypto has neither exchange nor conditions; `tks` is the taker's side, sizes are in base currency.
+* 402 refuses the key, 409 the plan, 410 the channel, 400 a symbol, 405 their number (what was
+  subscribed before stays, in silence). 406: one connection an endpoint, and one that broke off is
+  held for about 90 s.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct, msgpack
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    HttpUrl,
+    Keepalive,
+    Message,
+    SecretVendorOptions,
+    Silence,
+    Vendor,
+    WebsocketUrl,
+)
+from edc.errors import EdcError, Fatal, Retriable, Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused, spaced
+from edc.symbols import Symbols, parted, share_class
+from edc.times import SECOND, instant, parse_iso
+from edc.transport import Frame, Request
+
+Take = Literal["trades", "quotes"]
+Time = str | msgpack.Ext
+_PATHS = {
+    "iex": "v2/iex",
+    "sip": "v2/sip",
+    "delayed_sip": "v2/delayed_sip",
+    "test": "v2/test",
+    "crypto": "v1beta3/crypto/us",
+}
+_AT_ONCE = 200
+"""Symbols in one message: under the vendor's limit of 32,768 bytes a frame."""
+_TIMESTAMP = -1
+
+
+class AlpacaVendorOptions(SecretVendorOptions):
+    """`[vendors.alpaca]`."""
+
+    url: WebsocketUrl = "wss://stream.data.alpaca.markets"
+    rest_url: HttpUrl = "https://data.alpaca.markets"
+
+
+class AlpacaFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Alpaca. `interval` is for polling."""
+
+    take: tuple[Take, ...] = Field(("trades", "quotes"), min_length=1)
+    encoding: Literal["json", "msgpack"] = "json"
+    lot: int = Field(100, ge=1)
+    interval: Duration = Field(10.0, ge=1)
+
+
+class _Trade(Struct, tag_field="T", tag="t", gc=False):
+    S: str
+    p: Number
+    s: Number
+    t: Time
+    i: int | None = None
+    x: str = ""
+    c: list[str] | None = None
+    tks: str = ""
+
+
+class _Quote(Struct, tag_field="T", tag="q", gc=False):
+    S: str
+    t: Time
+    bp: Number | None = None
+    bs: Number | None = None
+    ap: Number | None = None
+    as_: Number | None = msgspec.field(default=None, name="as")
+    bx: str = ""
+    ax: str = ""
+    c: list[str] | None = None
+
+
+class _Cancel(Struct, tag_field="T", tag="x", gc=False):
+    S: str
+    i: int
+    p: Number
+    s: Number
+    t: Time
+    x: str = ""
+
+
+class _Correction(Struct, tag_field="T", tag="c", gc=False):
+    S: str
+    oi: int
+    op: Number
+    os: Number
+    ci: int
+    cp: Number
+    cs: Number
+    t: Time
+    x: str = ""
+    oc: list[str] | None = None
+    cc: list[str] | None = None
+
+
+class _Success(Struct, tag_field="T", tag="success"):
+    msg: str
+
+
+class _Error(Struct, tag_field="T", tag="error"):
+    code: int
+    msg: str = ""
+
+
+class _Subscription(Struct, tag_field="T", tag="subscription"):
+    trades: list[str] | None = None
+    quotes: list[str] | None = None
+
+
+class _Status(Struct, tag_field="T", tag="s"):
+    pass
+
+
+class _Band(Struct, tag_field="T", tag="l"):
+    pass
+
+
+class _Bar(Struct, tag_field="T", tag="b"):
+    pass
+
+
+class _DailyBar(Struct, tag_field="T", tag="d"):
+    pass
+
+
+class _UpdatedBar(Struct, tag_field="T", tag="u"):
+    pass
+
+
+class _OrderBook(Struct, tag_field="T", tag="o"):
+    pass
+
+
+_Data = _Trade | _Quote | _Cancel | _Correction
+_Control = _Success | _Error | _Subscription
+_Other = _Status | _Band | _Bar | _DailyBar | _UpdatedBar | _OrderBook
+_Any = _Data | _Control | _Other
+
+
+class _Latest(Struct):
+    trades: dict[str, Raw] = {}
+    quotes: dict[str, Raw] = {}
+    message: str = ""
+
+
+def _time(told: Time) -> int:
+    if isinstance(told, str):
+        return parse_iso(told)
+    data = bytes(told.data)
+    if told.code != _TIMESTAMP or len(data) not in (4, 8, 12):
+        raise ValueError("an extension that is no time")
+    if len(data) == 4:  # noqa: PLR2004 - seconds; the forms are those of the msgpack format
+        return instant(int.from_bytes(data, "big"), SECOND)
+    if len(data) == 8:  # noqa: PLR2004 - 30 bits of nanoseconds, 34 of seconds
+        both = int.from_bytes(data, "big")
+        ns, seconds = both >> 34, both & ((1 << 34) - 1)
+    else:
+        ns = int.from_bytes(data[:4], "big")
+        seconds = int.from_bytes(data[4:], "big", signed=True)
+    if ns >= SECOND:
+        raise ValueError("a time with more than a second of nanoseconds")
+    return instant(seconds * SECOND + ns, 1)
+
+
+def _conditions(codes: Sequence[str] | None) -> str | None:
+    return ",".join(code for code in codes or () if code.strip()) or None
+
+
+class _Makes:
+    """Events of the messages of one feed."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, AlpacaFeedOptions)
+        self.crypto = plan.options.channel.startswith("crypto")
+
+        def call(symbol: str, asset_type: str, written: str) -> str:
+            pair = asset_type == "crypto"
+            return "/".join(parted(symbol, written)) if pair else share_class(symbol, ".")
+
+        self.rows = Rows(Symbols(plan, call))
+        self._lot = 1 if self.crypto else plan.options.lot
+        self._event: dict[type, Callable[[Any], Iterable[Event]]] = {
+            _Trade: self._trade,
+            _Quote: self._quote,
+            _Cancel: self._cancel,
+            _Correction: self._correction,
+        }
+
+    def of(self, message: _Any) -> Iterable[Event]:
+        make = self._event.get(type(message))
+        return () if make is None else make(message)
+
+    def _trade(self, data: _Trade) -> Iterator[Event]:
+        yield self.rows.trade(
+            *(data.S, _time(data.t), data.p, data.s),
+            trade_id=None if data.i is None else str(data.i),
+            side={"B": "buy", "S": "sell"}.get(data.tks),
+            exchange=data.x or None,
+            conditions=_conditions(data.c),
+        )
+
+    def _quote(self, data: _Quote) -> Iterator[Event]:
+        lot = self._lot
+        yield self.rows.quote(
+            *(data.S, _time(data.t)),
+            *(data.bp, None if data.bs is None else data.bs * lot),
+            *(data.ap, None if data.as_ is None else data.as_ * lot),
+            conditions=_conditions(data.c),
+            bid_exchange=data.bx or None,
+            ask_exchange=data.ax or None,
+        )
+
+    def _cancel(self, data: _Cancel) -> Iterator[Event]:
+        yield self.rows.trade(
+            *(data.S, _time(data.t), data.p, data.s),
+            trade_id=str(data.i),
+            exchange=data.x or None,
+            action="cancel",
+        )
+
+    def _correction(self, data: _Correction) -> Iterator[Event]:
+        time, exchange = _time(data.t), data.x or None
+        yield self.rows.trade(
+            *(data.S, time, data.op, data.os),
+            trade_id=str(data.oi),
+            exchange=exchange,
+            conditions=_conditions(data.oc),
+            action="cancel",
+        )
+        yield self.rows.trade(
+            *(data.S, time, data.cp, data.cs),
+            trade_id=str(data.ci),
+            exchange=exchange,
+            conditions=_conditions(data.cc),
+            action="correct",
+        )
+
+
+class AlpacaStream:
+    """One endpoint of Alpaca."""
+
+    messages_per_second = 10.0
+    keepalive: Keepalive | None = None
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, AlpacaFeedOptions)
+        options = plan.options
+        self.url = f"{plan.vendor_options.url}/{_PATHS[options.channel]}"
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._binary = options.encoding == "msgpack"
+        self.headers: Mapping[str, str] = {"Content-Type": f"application/{options.encoding}"}
+        self._makes = _Makes(plan)
+        self._take = options.take
+        self._key, self._secret = plan.key, plan.secret
+        symbols = self._makes.rows.symbols
+        self.topics = {
+            f"{kind} {name}": symbols.of(name)[0] for kind in options.take for name in symbols.names
+        }
+        decoder: Any = msgpack.Decoder if self._binary else msgspec.json.Decoder
+        self._all: Callable[[bytes], list[_Any]] = decoder(list[_Any]).decode
+        self._one: Callable[[Raw], _Any] = decoder(_Any).decode
+        self._raws: Callable[[bytes], list[Raw]] = decoder(list[Raw]).decode
+
+    def subscribe(self) -> Sequence[Message]:
+        """Nothing: the vendor speaks first."""
+        return ()
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Key and secret after the greeting, the subscription after they were accepted."""
+        try:
+            messages = self._all(frame.data)
+        except UNREADABLE:
+            return None
+        send: list[Message] = []
+        accepted: list[str] = []
+        for message in messages:
+            if isinstance(message, _Success) and message.msg == "connected":
+                send.append(self._said(action="auth", key=self._key, secret=self._secret))
+            elif isinstance(message, _Success) and message.msg == "authenticated":
+                send += self._subscriptions()
+            elif isinstance(message, _Subscription):
+                accepted += [f"trades {name}" for name in message.trades or ()]
+                accepted += [f"quotes {name}" for name in message.quotes or ()]
+        return Answer(send=send, accepted=accepted)
+
+    def _subscriptions(self) -> list[Message]:
+        symbols = self._makes.rows.symbols
+        listed = [["*"]] if symbols.everything else spaced(symbols.names, _AT_ONCE)
+        return [
+            self._said(action="subscribe", **{kind: list(names) for kind in self._take})
+            for names in listed
+        ]
+
+    def _said(self, **message: object) -> Message:
+        if self._binary:
+            return msgpack.encode(message)
+        return msgspec.json.encode(message).decode()
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a frame; an error of the vendor's is raised as what it means."""
+        try:
+            messages: Sequence[_Any] = self._all(frame.data)
+        except UNREADABLE as error:
+            try:
+                raws = self._raws(frame.data)
+            except UNREADABLE:
+                raise Skippable("malformed", str(error)) from None
+            return each(raws, self._of)
+        for message in messages:
+            if isinstance(message, _Error):
+                _tell(message)
+        return each(messages, self._makes.of)
+
+    def _of(self, raw: Raw) -> Iterable[Event]:
+        """One of several messages, of which some cannot be read."""
+        try:
+            message = self._one(raw)
+        except msgspec.ValidationError as error:
+            unknown = "`$.T`" in str(error)
+            raise Skippable("unknown" if unknown else "malformed", str(error)) from None
+        if isinstance(message, _Error):
+            _tell(message)
+        return self._makes.of(message)
+
+
+def _tell(error: _Error) -> None:
+    """Raise what a code means; 403 (authenticated before) means nothing."""
+    said = f"Alpaca: {error.msg} ({error.code})"
+    means: dict[int, EdcError] = {
+        400: Fatal(said, "correct the feed's symbols"),
+        401: Retriable("refused", said),
+        402: Fatal(said, "check the API key and secret (ALPACA_API_KEY, ALPACA_API_SECRET)"),
+        404: Retriable("timeout", said),
+        405: Fatal(said, "list fewer symbols, or take a larger plan"),
+        406: Retriable("refused", said, 90.0),
+        407: Retriable("refused", said),
+        409: Fatal(said, "take a channel that your plan includes"),
+        410: Fatal(said, "take a channel that has what this feed asks for"),
+    }
+    if error.code in means:
+        raise means[error.code]
+    if error.code != 403:  # noqa: PLR2004 - the vendor's number
+        raise Retriable("server_error", said)
+
+
+class AlpacaRest:
+    """The latest trades and quotes of all symbols."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, AlpacaFeedOptions)
+        self.interval = plan.options.interval
+        self._makes = _Makes(plan)
+        base = "v1beta3/crypto/us/latest/{}" if self._makes.crypto else "v2/stocks/{}/latest"
+        self._urls = [
+            f"{plan.vendor_options.rest_url}/{base.format(kind)}" for kind in plan.options.take
+        ]
+        self._headers = {"APCA-API-KEY-ID": plan.key, "APCA-API-SECRET-KEY": plan.secret}
+
+    def requests(self) -> Sequence[Request]:
+        """Two hundred symbols a request."""
+        names = self._makes.rows.symbols.names
+        return [
+            Request(url, {"symbols": ",".join(some)}, self._headers)
+            for url in self._urls
+            for some in spaced(names, _AT_ONCE)
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of an answer, by symbol."""
+        try:
+            said = msgspec.json.decode(frame.data, type=_Latest)
+        except UNREADABLE as error:
+            wrong = refused(frame, "Alpaca", frame.data.decode(errors="replace"))
+            raise wrong or Skippable("malformed", str(error)) from None
+        wrong = refused(frame, "Alpaca", said.message)
+        if wrong is not None:
+            raise wrong
+        rows = [("t", name, raw) for name, raw in said.trades.items()]
+        rows += [("q", name, raw) for name, raw in said.quotes.items()]
+        return each(rows, self._row)
+
+    def _row(self, row: tuple[str, str, Raw]) -> Iterable[Event]:
+        """A row of REST is the websocket's message without its type and symbol."""
+        kind, name, raw = row
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        return self._makes.of(msgspec.convert({**fields, "T": kind, "S": name}, _Data))
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return AlpacaRest(plan) if plan.options.channel.endswith("_rest") else AlpacaStream(plan)
+
+
+_STOCKS = ("stock", "etf")
+
+
+def _stream(kinds: tuple[str, ...], text: str) -> Channel:
+    return Channel("websocket", kinds, ("trade", "quote"), text, one_connection=True)
+
+
+VENDOR = Vendor(
+    title="Alpaca",
+    needs_key=True,
+    channels={
+        "iex": _stream(_STOCKS, "stocks and ETFs on IEX"),
+        "sip": _stream(_STOCKS, "stocks and ETFs, consolidated"),
+        "delayed_sip": _stream(_STOCKS, "the same, fifteen minutes late"),
+        "test": _stream(_STOCKS, "a stream that is always on; its symbol is FAKEPACA"),
+        "crypto": _stream(("crypto",), "crypto"),
+        "stocks_rest": Channel("poll", _STOCKS, ("trade", "quote"), "stocks, last values"),
+        "crypto_rest": Channel("poll", ("crypto",), ("trade", "quote"), "crypto, last values"),
+    },
+    vendor_options=AlpacaVendorOptions,
+    feed_options=AlpacaFeedOptions,
+    build=_build,
+)

@@ -1,0 +1,128 @@
+"""Alpaca on loopback: its dialogue in JSON and msgpack, stocks and crypto. From its pages."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import msgspec
+
+from edc.simulator.tape import binary_frame, text_frame
+from edc.simulator.venue import Line, Tick, Topic, Venue
+
+
+class AlpacaVenue(Venue):
+    """See `Venue`."""
+
+    feeds: ClassVar = {
+        "stocks": {"channel": "iex", "symbols": {"stock": ["AAPL", "BRK.B"], "etf": ["SPY"]}},
+        "crypto": {"channel": "crypto", "symbols": {"crypto": ["BTC/USD", "ETH/USD"]}},
+        "packed": {"channel": "sip", "encoding": "msgpack", "symbols": {"stock": ["AAPL"]}},
+    }
+    columns: ClassVar = {
+        "trade": ("last_price", "last_size"),
+        "quote": ("bid", "bid_size", "ask", "ask_size"),
+        "ref_px": ("price",),
+    }
+    entitles = True
+
+    def ours(self, name: str) -> str:
+        """Pairs joined, a share class after a dash."""
+        return name.lower().replace("/", "").replace(".", "-")
+
+    async def greet(self, line: Line) -> None:
+        """It speaks first."""
+        line.state["packed"] = line.request.headers.get("Content-Type") == "application/msgpack"
+        await _say(line, {"T": "success", "msg": "connected"})
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`auth` and `subscribe`."""
+        asked = (
+            msgspec.msgpack.decode(message) if isinstance(message, bytes) else json.loads(message)
+        )
+        if asked["action"] == "auth":
+            if (asked["key"], asked["secret"]) != (self.key, self.secret):
+                await _say(line, {"T": "error", "code": 402, "msg": "auth failed"})
+                return
+            line.state["known"] = True
+            await _say(line, {"T": "success", "msg": "authenticated"})
+            return
+        if not line.state.get("known"):
+            await _say(line, {"T": "error", "code": 401, "msg": "not authenticated"})
+            return
+        if not self.faults.entitled:
+            await _say(line, {"T": "error", "code": 409, "msg": "insufficient subscription"})
+            return
+        if self.faults.deaf:
+            return
+        self.subscribe(line, [Topic("trade", name, "trades") for name in asked.get("trades", [])])
+        self.subscribe(line, [Topic("quote", name, "quotes") for name in asked.get("quotes", [])])
+        listed = {
+            channel: [topic.name for topic in line.topics if topic.channel == channel]
+            for channel in ("trades", "quotes")
+        }
+        same = {"corrections": listed["trades"], "cancelErrors": listed["trades"]}
+        await _say(line, {"T": "subscription", **listed, "bars": [], **same})
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """An array of one; sizes of stock quotes in lots."""
+        crypto = "/" in tick.name
+        stamp = datetime.fromtimestamp(tick.us // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        time: Any = f"{stamp}.{tick.us % 10**6:06d}125Z"
+        if line.state["packed"]:
+            ns = (tick.us % 10**6) * 1000 + 125
+            data = ns.to_bytes(4, "big") + (tick.us // 10**6).to_bytes(8, "big", signed=True)
+            time = msgspec.msgpack.Ext(-1, data)
+        row: dict[str, Any]
+        if topic.kind == "trade":
+            row = {"T": "t", "S": tick.name, "i": tick.number, "p": tick.price, "t": time}
+            row |= {"s": tick.size if crypto else _shares(tick)}
+            row |= {"tks": "B" if tick.bought else "S"} if crypto else {"x": "V", "c": ["@", "I"]}
+        else:
+            row = {"T": "q", "S": tick.name, "bp": tick.bid, "ap": tick.ask, "t": time}
+            row |= {"bs": tick.bid_size if crypto else _lots(tick.bid_size)}
+            row |= {"as": tick.ask_size if crypto else _lots(tick.ask_size)}
+            row |= {} if crypto else {"bx": "V", "ax": "V", "c": ["R"], "z": "C"}
+        if line.state["packed"]:
+            return msgspec.msgpack.encode([row])
+        return json.dumps([row]).encode()
+
+    def framed(self, line: Line, payload: bytes) -> bytes:
+        """In msgpack every frame is binary."""
+        return (binary_frame if line.state["packed"] else text_frame)(payload)
+
+    def extended(self, payload: bytes) -> bytes:
+        """Of msgpack too."""
+        if payload[:1] == b"[":
+            return super().extended(payload)
+        rows = msgspec.msgpack.decode(payload, type=list[dict[str, msgspec.Raw]])
+        return msgspec.msgpack.encode([{**row, "brand_new": [1, {}]} for row in rows])
+
+    def rows(self, tick: Tick) -> Any:
+        """Shares for stocks, base currency for crypto."""
+        if "/" in tick.name:
+            return {
+                kind: row[:2] if kind == "trade" else row
+                for kind, row in super().rows(tick).items()
+            }
+        if tick.kind == "trade":
+            return {"trade": (tick.price, float(_shares(tick)))}
+        sizes = [100.0 * _lots(size) for size in (tick.bid_size, tick.ask_size)]
+        return {"quote": (tick.bid, sizes[0], tick.ask, sizes[1])}
+
+
+def _shares(tick: Tick) -> int:
+    return int(tick.size * 100) + 1
+
+
+def _lots(size: float) -> int:
+    return int(size) + 1
+
+
+async def _say(line: Line, message: dict[str, Any]) -> None:
+    if line.state["packed"]:
+        await line.say(msgspec.msgpack.encode([message]))
+    else:
+        await line.say([message])
+
+
+SIMULATOR = AlpacaVenue
