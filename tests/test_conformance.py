@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -179,13 +179,19 @@ def heard(venue: Venue) -> dict[str, Counter[Any]]:
     return sent
 
 
+def columns_of(venue: Venue) -> dict[str, Sequence[str]]:
+    """By table, what tells whether an event is there."""
+    told: dict[str, Sequence[str]] = {"trade": (), "quote": (), "ref_px": ()}
+    return told | dict(venue.columns)
+
+
 def recorded(venue: Venue, folder: Path) -> dict[str, Counter[Any]]:
     """What the lake has."""
     return {
         kind: Counter(read(folder / "lake", kind).select("symbol", *columns).rows())
         if (folder / "lake" / kind).exists()
         else Counter()
-        for kind, columns in venue.columns.items()
+        for kind, columns in columns_of(venue).items()
     }
 
 

@@ -1,0 +1,213 @@
+"""Finnhub: trades by websocket, quotes by REST, and its webhook.
+
+Source: the vendor's pages on websocket trades and webhooks, 2026-03, and recordings of 2022. One
+message a symbol subscribes, and nothing acknowledges it. The key is part of the URL; the vendor
+allows one connection a key and refuses a second one's handshake with 429.
+
+* A frame has several trades, of any symbols. Nothing numbers them, and equal ones are legal: they
+  are told apart by `ordinal`. Where an exchange has no trades, a price comes with a volume of 0: a
+  ref_px, last.
+* FX and crypto are named by an exchange: `OANDA:EUR_USD`, `BINANCE:BTCUSDT`; which one, the feed
+  says. `c` is a list of condition codes, null, or absent.
+* `ping` wants no answer. Connections are dropped twice a day, as a rule.
+* The vendor posts earnings, news and filings to the webhook, and no prices: they are acknowledged,
+  with the secret in `X-Finnhub-Secret`, and nothing is recorded.
+* UNCONFIRMED: REST answers zeros for a symbol that it does not know; they are no price.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Channel,
+    Duration,
+    FeedPlan,
+    HttpUrl,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebhookOptions,
+    WebsocketUrl,
+)
+from edc.errors import Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused
+from edc.symbols import Symbols, parted, share_class
+from edc.times import MILLISECOND, SECOND, instant
+from edc.transport import Frame, Request
+
+
+class FinnhubVendorOptions(VendorOptions):
+    """`[vendors.finnhub]`."""
+
+    url: WebsocketUrl = "wss://ws.finnhub.io"
+    rest_url: HttpUrl = "https://finnhub.io/api/v1"
+
+
+class FinnhubFeedOptions(WebhookOptions):
+    """`[feeds.NAME]` of Finnhub. `interval` is for polling, what webhooks have for the webhook."""
+
+    fx_exchange: str = Field("OANDA", pattern="^[A-Z0-9 ]+$")
+    crypto_exchange: str = Field("BINANCE", pattern="^[A-Z0-9 ]+$")
+    interval: Duration = Field(60.0, ge=1)
+    auth: Literal["hmac", "header", "path"] = "header"
+
+
+class _Trade(Struct, gc=False):
+    s: str
+    p: Number
+    t: int
+    v: Number
+    c: list[str] | None = None
+
+
+class _Frame(Struct):
+    type: str
+    data: list[Raw] = []
+    msg: str = ""
+
+
+class _Quote(Struct, gc=False):
+    c: Number | None
+    t: int | None
+
+
+_frame = msgspec.json.Decoder(_Frame).decode
+_trade = msgspec.json.Decoder(_Trade).decode
+
+
+def _rows(plan: FeedPlan) -> Rows:
+    assert isinstance(plan.options, FinnhubFeedOptions)
+    options = plan.options
+
+    def call(symbol: str, asset_type: str, written: str) -> str:
+        if asset_type == "fx":
+            return f"{options.fx_exchange}:{'_'.join(parted(symbol, written))}"
+        if asset_type == "crypto":
+            return f"{options.crypto_exchange}:{symbol.upper()}"
+        return share_class(symbol, ".")
+
+    return Rows(Symbols(plan, call))
+
+
+class FinnhubStream:
+    """The trades of some symbols."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        options = plan.options
+        self.url = f"{plan.vendor_options.url}?token={plan.key}"
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _rows(plan)
+
+    def subscribe(self) -> Sequence[str]:
+        """One symbol a message."""
+        return [
+            msgspec.json.encode({"type": "subscribe", "symbol": name}).decode()
+            for name in self._rows.symbols.names
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The trades of a frame."""
+        try:
+            said = _frame(frame.data)
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        match said.type:
+            case "trade":
+                return each(said.data, self._trade)
+            case "ping":
+                return ()
+            case "error":
+                raise Skippable("notice", f"Finnhub: {said.msg}")
+        raise Skippable("unknown", f"type {said.type!r}")
+
+    def _trade(self, raw: Raw) -> Iterable[Event]:
+        data = _trade(raw)
+        time = instant(data.t, MILLISECOND)
+        if not data.v:
+            return (self._rows.price(data.s, time, data.p, "last"),)
+        exchange = data.s.partition(":")[0] if ":" in data.s else None
+        conditions = ",".join(data.c or ()) or None
+        return (
+            self._rows.trade(
+                data.s, time, data.p, data.v, exchange=exchange, conditions=conditions
+            ),
+        )
+
+
+class FinnhubRest:
+    """The last price of each symbol."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, FinnhubFeedOptions)
+        self.interval = plan.options.interval
+        self._url = f"{plan.vendor_options.rest_url}/quote"
+        self._headers = {"X-Finnhub-Token": plan.key}
+        self._rows = _rows(plan)
+
+    def requests(self) -> Sequence[Request]:
+        """One for each symbol; the answer does not say whose it is."""
+        return [
+            Request(self._url, {"symbol": name}, self._headers, about=name)
+            for name in self._rows.symbols.names
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The price of an answer."""
+        wrong = refused(frame, "Finnhub", frame.data.decode(errors="replace"))
+        if wrong is not None:
+            raise wrong
+        try:
+            quote = msgspec.json.decode(frame.data, type=_Quote)
+            if not quote.c or not quote.t:
+                return ()
+            return (self._rows.price(frame.about, instant(quote.t, SECOND), quote.c, "last"),)
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+
+
+class FinnhubWebhook:
+    """What is posted: acknowledged, and not recorded, since no prices come this way."""
+
+    header = "X-Finnhub-Secret"
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, FinnhubFeedOptions)
+        self.options: WebhookOptions = plan.options
+        self.secret = plan.key
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """Nothing, of whatever it is: a test may even be empty."""
+        del frame
+        return ()
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    if plan.options.channel == "webhook":
+        return FinnhubWebhook(plan)
+    return FinnhubRest(plan) if plan.options.channel == "rest" else FinnhubStream(plan)
+
+
+_ALL = ("stock", "etf", "fx", "crypto")
+VENDOR = Vendor(
+    title="Finnhub",
+    needs_key=True,
+    channels={
+        "trades": Channel(
+            "websocket", _ALL, ("trade", "ref_px"), "trades, and prices", one_connection=True
+        ),
+        "rest": Channel("poll", _ALL, ("ref_px",), "last prices"),
+        "webhook": Channel(
+            "webhook", _ALL, (), "acknowledges what is posted; the key is the shared secret"
+        ),
+    },
+    vendor_options=FinnhubVendorOptions,
+    feed_options=FinnhubFeedOptions,
+    build=_build,
+)

@@ -1,0 +1,62 @@
+"""Finnhub on loopback: the key in the URL, one symbol a message. From its pages."""
+
+import json
+from typing import Any, ClassVar
+
+from aiohttp import web
+
+from edc.simulator.venue import Line, Tick, Topic, Venue
+
+
+class FinnhubVenue(Venue):
+    """See `Venue`."""
+
+    kinds = ("trade", "trade", "ref_px")
+    feeds: ClassVar = {
+        "trades": {
+            "channel": "trades",
+            "symbols": {"stock": ["AAPL"], "fx": ["EUR/USD"], "crypto": ["BTCUSDT"]},
+        }
+    }
+    columns: ClassVar = {"trade": ("last_price", "last_size"), "ref_px": ("price",)}
+
+    def ours(self, name: str) -> str:
+        """Without the exchange."""
+        return super().ours(name.partition(":")[2] or name)
+
+    def handshake(self, request: web.Request) -> web.Response | None:
+        """A wrong key is refused here."""
+        known = request.query.get("token") == self.key
+        return None if known else web.Response(status=401)
+
+    async def greet(self, line: Line) -> None:
+        """Its own ping, which wants no answer."""
+        await line.say({"type": "ping"})
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`subscribe`: a symbol's trades and prices."""
+        name = json.loads(message)["symbol"]
+        self.subscribe(line, [Topic("trade", name, "trade"), Topic("ref_px", name, "trade")])
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """A price has no volume."""
+        del topic, line
+        volume = tick.size if tick.kind == "trade" else 0
+        row = {"p": _price(tick), "s": tick.name, "t": tick.us // 1000, "v": volume}
+        if tick.number % 2:
+            row |= {"c": ["1", "24"]}
+        return json.dumps({"data": [row], "type": "trade"}).encode()
+
+    def rows(self, tick: Tick) -> Any:
+        """No side is told."""
+        if tick.kind == "trade":
+            return {"trade": (_price(tick), tick.size)}
+        return {"ref_px": (_price(tick),)}
+
+
+def _price(tick: Tick) -> float:
+    """Different for each event, though several share a millisecond."""
+    return tick.price + tick.number / 1024
+
+
+SIMULATOR = FinnhubVenue
