@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 import pytest
@@ -174,8 +174,9 @@ def heard(venue: Venue) -> dict[str, Counter[Any]]:
     sent: dict[str, Counter[Any]] = {"trade": Counter(), "quote": Counter(), "ref_px": Counter()}
     for tick in venue.heard:
         symbol = venue.ours(tick.name)
-        for kind, row in venue.rows(tick).items():
-            sent[kind][symbol, *row] += 1
+        for kind, rows in venue.rows(tick).items():
+            for row in rows if isinstance(rows, list) else [rows]:
+                sent[kind][symbol, *row] += 1
     return sent
 
 
@@ -203,7 +204,10 @@ def made(venue: Venue) -> Counter[Any]:
     """All trades of the venue, sent or not: what a back-fill may bring."""
     rows: Counter[Any] = Counter()
     for ticks in venue.market.history.values():
-        rows.update((venue.ours(tick.name), *venue.rows(tick)["trade"]) for tick in ticks)
+        rows.update(
+            (venue.ours(tick.name), *cast("tuple[Any, ...]", venue.rows(tick)["trade"]))
+            for tick in ticks
+        )
     return rows
 
 

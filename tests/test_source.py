@@ -43,6 +43,9 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
+    "edc.binance_wire": (
+        *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
+    ),
     "edc.rows": ("errors", "events", "fields", "symbols", "transport"),
     "edc.symbols": ("adapters", "errors", "events"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
@@ -195,7 +198,8 @@ SEES = {
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
 VENDOR_SEES = (
-    *("adapters", "errors", "events", "fields", "rows", "symbols", "times", "transport", "wire"),
+    *("adapters", "binance_wire", "errors", "events", "fields", "rows", "symbols", "times"),
+    *("transport", "wire"),
 )
 
 HOMES = {

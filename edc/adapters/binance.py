@@ -38,22 +38,18 @@ from edc.adapters import (
     VendorOptions,
     WebsocketUrl,
 )
-from edc.errors import Retriable, Skippable
+from edc.binance_wire import AggTrade, Streams, check, is_answer, read, time, trade
+from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, refused
+from edc.rows import Rows
 from edc.symbols import Symbols
-from edc.times import MICROSECOND, MILLISECOND, instant
 from edc.transport import Frame, Request
 
 Stream = Literal["trade", "aggTrade", "blockTrade", "bookTicker", "referencePrice", "avgPrice"]
 
 _MOST_STREAMS = 1024
 """On one connection."""
-_AT_ONCE = 100
-"""Streams in one message."""
-_FIRST_MICROSECONDS = 10**14
-"""Smaller numbers are milliseconds (until the year 5138)."""
 _PAGE = 1000
 
 
@@ -81,15 +77,6 @@ class BinanceFeedOptions(FeedOptions):
 class _Trade(Struct, gc=False):
     s: str
     t: int
-    p: Number
-    q: Number
-    T: int
-    m: bool
-
-
-class _AggTrade(Struct, gc=False):
-    s: str
-    a: int
     p: Number
     q: Number
     T: int
@@ -133,28 +120,6 @@ class _RestBook(Struct, rename="camel", gc=False):
     ask_qty: Number
 
 
-class _Problem(Struct):
-    code: int = 0
-    msg: str = ""
-
-
-class _Frame(Struct):
-    stream: str = ""
-    data: Raw = Raw()
-    id: int | str | None = None
-    result: Raw = Raw()
-    code: int | None = None
-    msg: str = ""
-    error: _Problem | None = None
-
-
-_frame = msgspec.json.Decoder(_Frame).decode
-
-
-def _time(number: int) -> int:
-    return instant(number, MICROSECOND if number >= _FIRST_MICROSECONDS else MILLISECOND)
-
-
 def _rows(plan: FeedPlan) -> Rows:
     return Rows(Symbols(plan, lambda symbol, _type, _written: symbol.upper()), "BINANCE")
 
@@ -183,11 +148,7 @@ class BinanceStream:
             for name in symbols.names
             for stream in options.streams
         }
-        streams = list(self.topics)
-        self._asked = {
-            number + 1: streams[start : start + _AT_ONCE]
-            for number, start in enumerate(range(0, len(streams), _AT_ONCE))
-        }
+        self._streams = Streams(list(self.topics))
         self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,
@@ -199,37 +160,21 @@ class BinanceStream:
 
     def subscribe(self) -> Sequence[str]:
         """A hundred streams a message."""
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
-            for number, streams in self._asked.items()
-        ]
+        return self._streams.messages()
 
     def answer(self, frame: Frame) -> Answer | None:
-        """`{"result": null, "id": 1}` accepts a message whole, an error refuses it whole."""
-        try:
-            said = _frame(frame.data)
-        except UNREADABLE:
-            return None
-        if _is_shutdown(said, frame):
-            return Answer(leaving=True)
-        streams = self._asked.get(said.id) if isinstance(said.id, int) else None
-        problem = _problem(said)
-        if problem is not None:
-            asked = list(self.topics) if streams is None else streams
-            return Answer(refused=dict.fromkeys(asked, f"{problem.msg} ({problem.code})"))
-        if streams is None or not said.result:
-            return None
-        return Answer(accepted=streams)
+        """What was accepted or refused; that the connection is about to end."""
+        return self._streams.answer(frame)
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The event of a stream's frame, or the trades of a page of history."""
         try:
             if frame.status:
                 return list(_trades(self._rows, frame))
-            said = _frame(frame.data)
-            if not said.data:
-                return self._control(said, frame)
-            if said.stream == "!serverShutdown":
+            said = read(frame.data)
+            if not said.data or said.stream == "!serverShutdown":
+                if not is_answer(said, frame):
+                    raise Skippable("unknown", "neither a stream's frame nor an answer")
                 return ()
             event = self._event[said.stream.partition("@")[2]](said.data, frame)
         except KeyError as error:
@@ -238,18 +183,13 @@ class BinanceStream:
             raise Skippable("malformed", str(error)) from None
         return () if event is None else (event,)
 
-    def _control(self, said: _Frame, frame: Frame) -> Sequence[Event]:
-        if _problem(said) is None and not said.result and not _is_shutdown(said, frame):
-            raise Skippable("unknown", "neither a stream's frame nor an answer")
-        return ()
-
     def _trade(self, raw: Raw, _frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_Trade, strict=False)
-        return _trade(self._rows, data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
+        return trade(self._rows, data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
 
     def _agg_trade(self, raw: Raw, _frame: Frame) -> Event:
-        data = msgspec.json.decode(raw, type=_AggTrade, strict=False)
-        made = _trade(self._rows, data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
+        data = msgspec.json.decode(raw, type=AggTrade, strict=False)
+        made = trade(self._rows, data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
         made.conditions, made.sequence = "aggregate", None
         return made
 
@@ -268,11 +208,11 @@ class BinanceStream:
         data = msgspec.json.decode(raw, type=_ReferencePrice, strict=False)
         if data.r is None:
             return None
-        return self._rows.price(data.s, _time(data.t), data.r, "reference")
+        return self._rows.price(data.s, time(data.t), data.r, "reference")
 
     def _avg_price(self, raw: Raw, _frame: Frame) -> Event:
         data = msgspec.json.decode(raw, type=_AvgPrice, strict=False)
-        return self._rows.price(data.s, _time(data.T), data.w, "average")
+        return self._rows.price(data.s, time(data.T), data.w, "average")
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """`historicalTrades` from the first id that is missing, a thousand at a time."""
@@ -287,22 +227,6 @@ class BinanceStream:
         params["limit"] = str(min(_PAGE, hole.before - start))
         url = f"{self._rest_url}/api/v3/historicalTrades"
         return Request(url, params, {"X-MBX-TIME-UNIT": "MICROSECOND"}, about=name)
-
-
-class _Kind(Struct):
-    e: str = ""
-
-
-def _is_shutdown(said: _Frame, frame: Frame) -> bool:
-    if said.data:
-        return said.stream == "!serverShutdown"
-    return msgspec.json.decode(frame.data, type=_Kind).e == "serverShutdown"
-
-
-def _problem(said: _Frame) -> _Problem | None:
-    if said.error is not None:
-        return said.error
-    return None if said.code is None else _Problem(said.code, said.msg)
 
 
 class BinanceRest:
@@ -337,41 +261,18 @@ class BinanceRest:
             raise Skippable("malformed", str(error)) from None
 
     def _books(self, frame: Frame) -> Iterator[Event]:
-        _check(frame)
+        check(frame)
         for row in msgspec.json.decode(frame.data, type=list[_RestBook], strict=False):
             sides = (row.bid_price, row.bid_qty, row.ask_price, row.ask_qty)
             yield self._rows.quote(row.symbol, frame.received_ns, *sides)
 
 
-def _trade(
-    rows: Rows, name: str, number: int, price: float, size: float, time: int, *, maker_bought: bool
-) -> Trade:
-    side = "sell" if maker_bought else "buy"
-    return rows.trade(
-        *(name, _time(time), price, size), trade_id=str(number), side=side, sequence=number
-    )
-
-
 def _trades(rows: Rows, frame: Frame) -> Iterator[Event]:
     """The trades of an answer; it does not say whose they are, so the request does."""
-    _check(frame)
+    check(frame)
     for row in msgspec.json.decode(frame.data, type=list[_RestTrade], strict=False):
         told = (frame.about, row.id, row.price, row.qty, row.time)
-        yield _trade(rows, *told, maker_bought=row.is_buyer_maker)
-
-
-def _check(frame: Frame) -> None:
-    """Raises what an answer that is an error means."""
-    try:
-        problem = msgspec.json.decode(frame.data, type=_Problem)
-        said = f"{problem.msg} ({problem.code})"
-    except UNREADABLE:
-        said = frame.data.decode(errors="replace")
-    if frame.status == 403:  # noqa: PLR2004 - its firewall
-        raise Retriable("refused", f"Binance answered 403: {said[:300]}")
-    error = refused(frame, "Binance", said, wait=120.0 if frame.status == 418 else 60.0)  # noqa: PLR2004 - banned
-    if error is not None:
-        raise error
+        yield trade(rows, *told, maker_bought=row.is_buyer_maker)
 
 
 def _build(plan: FeedPlan) -> Adapter:

@@ -332,8 +332,8 @@ class Venue:
         """The lake's spelling of a venue's name."""
         return "".join(mark for mark in name.lower() if mark.isalnum())
 
-    def rows(self, tick: Tick) -> Mapping[Kind, tuple[Any, ...]]:
-        """The rows that come of an event, each without its symbol, in `columns`."""
+    def rows(self, tick: Tick) -> Mapping[Kind, tuple[Any, ...] | list[tuple[Any, ...]]]:
+        """The rows that come of an event, one or several, without their symbol, in `columns`."""
         match tick.kind:
             case "trade":
                 side = "buy" if tick.bought else "sell"

@@ -1,0 +1,237 @@
+"""Gemini, websocket API of 2025 (v3), and REST trades. No key is needed.
+
+Source: the venue's websocket pages (v0.10.7), messages of 2026-07. Frames have neither a type nor a
+stream's name: keys tell trades (`t`, `p`, `q`, `m`) from quotes (`u`, `b`, `a`). `E` is in
+nanoseconds. `m` true: the taker sold. Of a quote, `c` is the last price, a ref_px when it changes.
+
+* A quote may lack one side, or both: what is not there is a missing side; without any, nothing is
+  recorded.
+* UNCONFIRMED: whether ids are contiguous (no jump is looked for), the form of an error (`status`
+  from 400 on, or `error`), all limits (fifty streams a connection are taken), and that REST's
+  `tid` is the websocket's `t`.
+* Messages of the archived v1 and v2 (`type`) are refused as unknown.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.errors import Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused
+from edc.symbols import Symbols
+from edc.times import MILLISECOND, instant
+from edc.transport import Frame, Request
+
+Stream = Literal["trade", "bookTicker"]
+_MOST_STREAMS = 50
+_FAILED = 400
+
+
+class GeminiVendorOptions(VendorOptions):
+    """`[vendors.gemini]`."""
+
+    url: WebsocketUrl = "wss://ws.gemini.com"
+    rest_url: HttpUrl = "https://api.gemini.com"
+
+
+class GeminiFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Gemini. `interval` is for polling."""
+
+    streams: tuple[Stream, ...] = Field(("trade", "bookTicker"), min_length=1)
+    interval: Duration = Field(10.0, ge=1)
+
+
+class _Frame(Struct, gc=False):
+    s: str = ""
+    E: int | None = None
+    t: int | None = None
+    p: Number | None = None
+    q: Number | None = None
+    m: bool | None = None
+    u: int | None = None
+    b: Number | None = None
+    B: Number | None = None
+    a: Number | None = None
+    A: Number | None = None
+    c: Number | None = None
+    e: str = ""
+    id: int | None = None
+    status: int | None = None
+    error: Any = None
+    result: Any = None
+    type: str = ""
+
+
+class _RestTrade(Struct, gc=False):
+    timestampms: int
+    tid: int
+    price: Number
+    amount: Number
+    type: str
+
+
+_frame = msgspec.json.Decoder(_Frame, strict=False).decode
+_rest_trade = msgspec.json.Decoder(_RestTrade, strict=False).decode
+
+
+def _rows(plan: FeedPlan) -> Rows:
+    return Rows(Symbols(plan, lambda symbol, _type, _written: symbol), "GEMINI")
+
+
+class GeminiStream:
+    """The streams of some pairs on one connection."""
+
+    messages_per_second = 5.0
+    keepalive: Keepalive | None = None
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, GeminiFeedOptions)
+        options = plan.options
+        self.url = str(plan.vendor_options.url)
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _rows(plan)
+        self.topics = {
+            f"{name}@{stream}": name
+            for name in self._rows.symbols.names
+            for stream in options.streams
+        }
+        self._asked = dict(enumerate(self.topics, 1))
+        self._last: dict[str, float] = {}
+
+    def subscribe(self) -> Sequence[str]:
+        """One stream a message: an error then says which it is about."""
+        return [
+            msgspec.json.encode({"method": "SUBSCRIBE", "params": [topic], "id": number}).decode()
+            for number, topic in self._asked.items()
+        ]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Each stream is accepted by 200."""
+        try:
+            said = _frame(frame.data)
+        except UNREADABLE:
+            return None
+        topic = self._asked.get(said.id or 0)
+        if topic is None:
+            return None
+        if said.error is not None or (said.status or 0) >= _FAILED:
+            return Answer(refused={topic: f"{said.error or ''} ({said.status})".strip()})
+        return Answer(accepted=(topic,))
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a frame."""
+        try:
+            said = _frame(frame.data)
+            if said.E is not None and said.s and not said.e:
+                return list(self._events(said, instant(said.E, 1)))
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        if said.id is not None or said.status is not None or said.error is not None:
+            return ()
+        if said.e == "contractStatus":
+            return ()
+        raise Skippable("unknown", f"neither a trade nor a quote ({said.e or said.type})")
+
+    def _events(self, said: _Frame, time: int) -> Iterator[Event]:
+        if said.t is not None and said.p is not None:
+            yield self._rows.trade(
+                *(said.s, time, said.p, said.q),
+                trade_id=str(said.t),
+                side=None if said.m is None else "sell" if said.m else "buy",
+            )
+            return
+        if said.u is None:
+            raise Skippable("unknown", "neither a trade nor a quote")
+        if said.b or said.a:
+            sides = (said.b, said.B, said.a, said.A)
+            yield self._rows.quote(said.s, time, *sides, sequence=said.u)
+        if said.c and said.c != self._last.get(said.s):
+            yield self._rows.price(said.s, time, said.c, "last")
+            self._last[said.s] = said.c
+
+
+class GeminiRest:
+    """The last trades of each pair."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, GeminiFeedOptions)
+        self.interval = plan.options.interval
+        self._url = f"{plan.vendor_options.rest_url}/v1/trades"
+        self._rows = _rows(plan)
+
+    def requests(self) -> Sequence[Request]:
+        """One for each pair."""
+        return [
+            Request(f"{self._url}/{name}", {"limit_trades": "500"}, about=name)
+            for name in self._rows.symbols.names
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The trades of an answer; it does not say whose they are, so the request does."""
+        wrong = refused(frame, "Gemini", frame.data.decode(errors="replace"))
+        if wrong is not None:
+            raise wrong
+        try:
+            rows = msgspec.json.decode(frame.data, type=list[Raw])
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+
+        def trade(raw: Raw) -> Iterator[Event]:
+            data = _rest_trade(raw)
+            known = data.type in ("buy", "sell")
+            yield self._rows.trade(
+                *(frame.about, instant(data.timestampms, MILLISECOND), data.price, data.amount),
+                trade_id=str(data.tid),
+                side=data.type if known else None,
+                conditions=None if known else data.type,
+            )
+
+        return each(rows, trade)
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return GeminiRest(plan) if plan.options.channel == "spot_rest" else GeminiStream(plan)
+
+
+def _most_symbols(options: FeedOptions) -> int:
+    assert isinstance(options, GeminiFeedOptions)
+    return _MOST_STREAMS // len(options.streams)
+
+
+VENDOR = Vendor(
+    title="Gemini",
+    needs_key=False,
+    channels={
+        "spot": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote", "ref_px"),
+            "streams: trade, bookTicker (with the last price)",
+            rising=("quote",),
+        ),
+        "spot_rest": Channel("poll", ("crypto",), ("trade",), "last trades"),
+    },
+    vendor_options=GeminiVendorOptions,
+    feed_options=GeminiFeedOptions,
+    build=_build,
+    most_symbols=_most_symbols,
+)

@@ -1,0 +1,53 @@
+"""Bitstamp on loopback: one channel a message. From its pages."""
+
+import json
+from typing import Any, ClassVar
+
+from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
+
+_KINDS: dict[str, Kind] = {"live_trades": "trade", "order_book": "quote"}
+
+
+class BitstampVenue(Venue):
+    """See `Venue`."""
+
+    feeds: ClassVar = {
+        "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USD", "ETHUSD", "foousd"]}}
+    }
+    refuses = ("foousd",)
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`bts:subscribe` and `bts:heartbeat`."""
+        asked = json.loads(message)
+        if asked["event"] == "bts:heartbeat":
+            status = {"channel": "", "data": {"status": "success"}}
+            await line.say({"event": "bts:heartbeat", **status})
+            return
+        if self.faults.deaf:
+            return
+        topic = asked["data"]["channel"]
+        stream, _, name = topic.rpartition("_")
+        if name in self.faults.refuse:
+            problem = {"code": None, "message": "Bad subscription string."}
+            await line.say({"event": "bts:error", "channel": topic, "data": problem})
+            return
+        done = {"event": "bts:subscription_succeeded", "channel": topic, "data": {}}
+        await line.say(done)
+        self.subscribe(line, [Topic(_KINDS[stream], name, topic)])
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """One event a frame."""
+        del line
+        data: dict[str, Any] = {"timestamp": str(tick.us // 10**6), "microtimestamp": str(tick.us)}
+        if topic.kind == "trade":
+            data |= {"id": 216_000_000 + tick.us % 10**6, "type": 0 if tick.bought else 1}
+            data |= {"price_str": f"{tick.price:.2f}", "price": tick.price + 1e-9}
+            data |= {"amount_str": f"{tick.size:.8f}", "amount": tick.size + 1e-9}
+        else:
+            data |= {"bids": [[f"{tick.bid:.2f}", f"{tick.bid_size:.8f}"], ["1.0", "2.0"]]}
+            data |= {"asks": [[f"{tick.ask:.2f}", f"{tick.ask_size:.8f}"], ["9.0", "2.0"]]}
+        event = "trade" if topic.kind == "trade" else "data"
+        return json.dumps({"data": data, "channel": topic.channel, "event": event}).encode()
+
+
+SIMULATOR = BitstampVenue

@@ -1,0 +1,49 @@
+"""Gemini on loopback: frames without a type, times in nanoseconds. From its pages."""
+
+import json
+from typing import Any, ClassVar
+
+from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
+
+_KINDS: dict[str, Kind] = {"trade": "trade", "bookTicker": "quote"}
+
+
+class GeminiVenue(Venue):
+    """See `Venue`."""
+
+    feeds: ClassVar = {
+        "spot": {"channel": "spot", "symbols": {"crypto": ["btcusd", "XRP/USD", "foousd"]}}
+    }
+    refuses = ("foousd",)
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """SUBSCRIBE and ping."""
+        asked = json.loads(message)
+        if self.faults.deaf:
+            return
+        if asked["method"].lower() == "ping":
+            await line.say({"id": asked["id"], "status": 200})
+            return
+        topics = [topic.partition("@") for topic in asked["params"]]
+        if any(name in self.faults.refuse for name, _, _ in topics):
+            problem = {"code": -1121, "msg": "Invalid symbol"}
+            await line.say({"id": asked["id"], "status": 400, "error": problem})
+            return
+        await line.say({"id": asked["id"], "status": 200})
+        self.subscribe(line, [Topic(_KINDS[kind], name, kind) for name, _, kind in topics])
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """One event a frame."""
+        del line
+        data: dict[str, Any] = {"E": tick.us * 1000 + 123, "s": tick.name}
+        if topic.kind == "trade":
+            data |= {"t": 2_840_141_014_190_422 + tick.us % 10**9, "m": not tick.bought}
+            data |= {"p": f"{tick.price:.5f}", "q": f"{tick.size:.10f}"}
+        else:
+            data |= {"u": 1_764_549_594_389_752 + 9 * tick.number}
+            data |= {"b": f"{tick.bid:.7f}", "B": f"{tick.bid_size:.8f}"}
+            data |= {"a": f"{tick.ask:.7f}", "A": f"{tick.ask_size:.8f}"}
+        return json.dumps(data).encode()
+
+
+SIMULATOR = GeminiVenue
