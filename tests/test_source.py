@@ -25,6 +25,7 @@ SEES = {
     "edc.times": NOBODY,
     "edc.retry": NOBODY,
     "edc.fields": NOBODY,
+    "edc.book": NOBODY,
     "edc.files": ("errors",),
     "edc.logs": ("times",),
     "edc.markets": ("times",),
@@ -198,7 +199,7 @@ SEES = {
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
 VENDOR_SEES = (
-    *("adapters", "binance_wire", "errors", "events", "fields", "rows", "symbols", "times"),
+    *("adapters", "binance_wire", "book", "errors", "events", "fields", "rows", "symbols", "times"),
     *("transport", "wire"),
 )
 

@@ -1,0 +1,445 @@
+"""Coinbase: the Exchange feed and Advanced Trade, by websocket, and the Exchange's REST trades.
+
+Source: the venue's pages of both APIs, recordings of 2021, REST captures of 2026. No key is needed.
+
+* Exchange: `match` and `last_match` (the last trade, at subscribing) have `side` of the maker: the
+  taker's is the other. `trade_id` counts up by one for each product. The heartbeat's last id is
+  compared too. `ticker` comes with trades only, so its book is no quote; quotes are the best level
+  of `level2_batch`, recorded when it changes, at the time of the change.
+* Advanced: `market_trades`, in batches, newest first; `sequence_num` counts all messages of a
+  connection. UNCONFIRMED: whose side `side` is; it is read as the maker's unless `side_is` says
+  `taker`. `-USDC` products come under their `-USD` names. `level2` comes as `l2_data`, with
+  snapshots that may exceed the limit of a message: then take the exchange channel. Quiet channels
+  are closed after a minute, so `heartbeats` is always asked for.
+* A refused product fails its whole message (UNCONFIRMED), so products are asked for one by one.
+* REST: trades by their ids, newest first, a page ending where `after` says.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    Hole,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.book import Book, Level
+from edc.errors import Skippable
+from edc.events import Event, Trade
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused
+from edc.symbols import Symbols, parted
+from edc.times import parse_iso
+from edc.transport import Frame, Request
+
+Stream = Literal["trades", "quotes"]
+Side = Literal["buy", "sell", "BUY", "SELL"]
+_OTHER = {"buy": "sell", "sell": "buy"}
+_PAGE = 1000
+_AGENT = {"User-Agent": "edc"}
+"""The venue refuses requests that do not say what sends them."""
+
+
+class CoinbaseVendorOptions(VendorOptions):
+    """`[vendors.coinbase]`. `url` is the Exchange's, `advanced_url` that of Advanced Trade."""
+
+    url: WebsocketUrl = "wss://ws-feed.exchange.coinbase.com"
+    advanced_url: WebsocketUrl = "wss://advanced-trade-ws.coinbase.com"
+    rest_url: HttpUrl = "https://api.exchange.coinbase.com"
+
+
+class CoinbaseFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Coinbase. `side_is` is for `advanced`, `interval` for polling."""
+
+    streams: tuple[Stream, ...] = Field(("trades", "quotes"), min_length=1)
+    side_is: Literal["maker", "taker"] = "maker"
+    interval: Duration = Field(10.0, ge=1)
+
+
+class _Trade(Struct, gc=False):
+    trade_id: int
+    price: Number
+    size: Number
+    side: Side
+    time: str
+    product_id: str = ""
+
+
+class _Subscribed(Struct):
+    name: str
+    product_ids: list[str] = []
+
+
+class _Frame(Struct):
+    type: str
+    product_id: str = ""
+    channels: list[_Subscribed] = []
+    message: str = ""
+    reason: str = ""
+    time: str | None = None
+    bids: list[tuple[Number, Number]] = []
+    asks: list[tuple[Number, Number]] = []
+    changes: list[tuple[Literal["buy", "sell"], Number, Number]] = []
+
+
+class _Update(Struct, gc=False):
+    side: Literal["bid", "offer"]
+    event_time: str
+    price_level: Number
+    new_quantity: Number
+
+
+class _Event(Struct):
+    type: str = ""
+    product_id: str = ""
+    trades: list[Raw] = []
+    updates: list[_Update] = []
+    subscriptions: dict[str, list[str]] = {}
+
+
+class _Envelope(Struct):
+    channel: str = ""
+    timestamp: str = ""
+    sequence_num: int | None = None
+    events: list[_Event] = []
+    type: str = ""
+    message: str = ""
+
+
+_frame = msgspec.json.Decoder(_Frame, strict=False).decode
+_envelope = msgspec.json.Decoder(_Envelope, strict=False).decode
+_trade = msgspec.json.Decoder(_Trade, strict=False).decode
+
+
+def _rows(plan: FeedPlan) -> Rows:
+    def call(symbol: str, _type: str, written: str) -> str:
+        return "-".join(parted(symbol, written))
+
+    symbols = Symbols(plan, call)
+    if plan.options.channel == "advanced":
+        usdc = [name for name in symbols.names if name.endswith("-USDC")]
+        symbols.also((name.removesuffix("C"), name) for name in usdc)
+    return Rows(symbols, "COINBASE")
+
+
+def _made(rows: Rows, data: _Trade, name: str, *, by_maker: bool) -> Trade:
+    side = data.side.lower()
+    return rows.trade(
+        *(name, parse_iso(data.time), data.price, data.size),
+        trade_id=str(data.trade_id),
+        side=_OTHER[side] if by_maker else side,
+        sequence=data.trade_id,
+    )
+
+
+class _Books:
+    """The best levels of some products; a quote where one has changed."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._books: dict[str, Book] = {}
+        self._tops: dict[str, tuple[float | None, ...]] = {}
+        self._whole: set[str] = set()
+
+    def of(self, name: str) -> Book:
+        return self._books.setdefault(name, Book())
+
+    def snapshot(self, name: str, bids: Iterable[Level], asks: Iterable[Level]) -> None:
+        self.of(name).snapshot(bids, asks)
+        self._whole.add(name)
+
+    def changed(self, name: str, time: int) -> Iterator[Event]:
+        """Nothing of a book that was never whole, or has been empty so far."""
+        top = self.of(name).top()
+        empty = (None, None, None, None)
+        if name in self._whole and top != self._tops.get(name, empty):
+            self._tops[name] = top
+            yield self._rows.quote(name, time, *top)
+
+
+class CoinbaseExchange:
+    """The Exchange feed of some products."""
+
+    messages_per_second = 50.0
+    keepalive: Keepalive | None = None
+    history_every = 0.2
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, CoinbaseFeedOptions)
+        options = plan.options
+        self.url = str(plan.vendor_options.url)
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _rows(plan)
+        self._rest_url = str(plan.vendor_options.rest_url)
+        self._books = _Books(self._rows)
+        channels = {"trades": "matches", "quotes": "level2_batch"}
+        self._channels = [channels[stream] for stream in options.streams]
+        symbols = self._rows.symbols
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        self.topics = {
+            f"{channel} {name}": symbols.of(name)[0]
+            for name in symbols.names
+            for channel in self._channels
+        }
+        self._asked = list(symbols.names)
+        self._make: dict[str, Callable[[_Frame, bytes, int], Iterator[Event]]] = {
+            "match": self._match,
+            "last_match": self._match,
+            "snapshot": self._snapshot,
+            "l2update": self._changes,
+        }
+
+    def subscribe(self) -> Sequence[str]:
+        """One product a message, with the heartbeat that tells its last trade."""
+        channels = [*self._channels, "heartbeat"]
+        return [
+            msgspec.json.encode(
+                {"type": "subscribe", "product_ids": [name], "channels": channels}
+            ).decode()
+            for name in self._rows.symbols.names
+        ]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Each answer lists all that is subscribed; an error may name the product."""
+        try:
+            said = _frame(frame.data)
+        except UNREADABLE:
+            return None
+        if said.type == "subscriptions":
+            names = {"level2_50": "level2_batch"}
+            return Answer(
+                accepted=[
+                    f"{names.get(listed.name, listed.name)} {name}"
+                    for listed in said.channels
+                    for name in listed.product_ids
+                ]
+            )
+        if said.type == "error":
+            why = f"{said.message}: {said.reason}".rstrip(": ")
+            named = [topic for topic in self.topics if topic.partition(" ")[2] in why]
+            return Answer(refused=dict.fromkeys(named, why))
+        return None
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a frame, or of a page of history."""
+        if frame.status:
+            return _answered(self._rows, frame)
+        try:
+            said = _frame(frame.data)
+            make = self._make.get(said.type)
+            if make is not None:
+                return list(make(said, frame.data, frame.received_ns))
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        if said.type in ("subscriptions", "heartbeat", "ticker"):
+            return ()
+        if said.type == "error":
+            if "ErrSlow" in said.message:
+                raise Skippable("notice", f"Coinbase: {said.message}")
+            return ()
+        raise Skippable("unknown", f"type {said.type!r}")
+
+    def _match(self, said: _Frame, data: bytes, _received_ns: int) -> Iterator[Event]:
+        yield _made(self._rows, _trade(data), said.product_id, by_maker=True)
+
+    def _snapshot(self, said: _Frame, _data: bytes, received_ns: int) -> Iterator[Event]:
+        self._books.snapshot(said.product_id, said.bids, said.asks)
+        time = parse_iso(said.time) if said.time else received_ns
+        yield from self._books.changed(said.product_id, time)
+
+    def _changes(self, said: _Frame, _data: bytes, received_ns: int) -> Iterator[Event]:
+        book = self._books.of(said.product_id)
+        for side, price, size in said.changes:
+            (book.bid if side == "buy" else book.ask)(price, size)
+        time = parse_iso(said.time) if said.time else received_ns
+        yield from self._books.changed(said.product_id, time)
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """A thousand trades older than the end of the hole, then older ones."""
+        if hole.after is None or hole.before is None or last == []:
+            return None
+        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
+        oldest = min([hole.before, *(number for number in ids if number is not None)])
+        if oldest <= hole.after + 1:
+            return None
+        return _request(self._rest_url, self._names[hole.symbol], str(oldest))
+
+
+class CoinbaseAdvanced:
+    """Advanced Trade's feed of some products."""
+
+    messages_per_second = 7.0
+    keepalive: Keepalive | None = None
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, CoinbaseFeedOptions)
+        assert isinstance(plan.vendor_options, CoinbaseVendorOptions)
+        options = plan.options
+        self.url = plan.vendor_options.advanced_url
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _rows(plan)
+        self._by_maker = options.side_is == "maker"
+        self._books = _Books(self._rows)
+        channels = {"trades": "market_trades", "quotes": "level2"}
+        self._channels = [channels[stream] for stream in options.streams]
+        symbols = self._rows.symbols
+        self.topics = {
+            f"{channel} {name}": symbols.of(name)[0]
+            for channel in self._channels
+            for name in symbols.names
+        }
+        self._sequence: int | None = None
+
+    def subscribe(self) -> Sequence[str]:
+        """One channel a message, and the heartbeats that keep it open."""
+        messages: list[dict[str, object]] = [{"type": "subscribe", "channel": "heartbeats"}]
+        names = self._rows.symbols.names
+        messages += [
+            {"type": "subscribe", "product_ids": names, "channel": channel}
+            for channel in self._channels
+        ]
+        return [msgspec.json.encode(message).decode() for message in messages]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Each answer lists all that is subscribed."""
+        try:
+            said = _envelope(frame.data)
+        except UNREADABLE:
+            return None
+        if said.channel != "subscriptions":
+            return None
+        return Answer(
+            accepted=[
+                f"{channel} {name}"
+                for event in said.events
+                for channel, names in event.subscriptions.items()
+                for name in names
+            ]
+        )
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a frame; a jump of the connection's count is told."""
+        try:
+            said = _envelope(frame.data)
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        jump = self._jump(said)
+        events: Sequence[Event] = ()
+        if said.channel == "market_trades":
+            events = each([raw for event in said.events for raw in event.trades], self._trade)
+            events = sorted(events, key=lambda event: getattr(event, "sequence", 0))
+        elif said.channel == "l2_data":
+            events = each(said.events, self._quotes)
+        elif said.type == "error":
+            raise Skippable("notice", f"Coinbase: {said.message}")
+        elif said.channel not in ("subscriptions", "heartbeats", "ticker"):
+            raise Skippable("unknown", f"channel {said.channel!r}")
+        if jump:
+            raise Skippable("sequence", f"{jump} messages before {said.sequence_num}", events)
+        return events
+
+    def _jump(self, said: _Envelope) -> int:
+        last, self._sequence = self._sequence, said.sequence_num
+        if last is None or said.sequence_num is None:
+            return 0
+        return max(0, said.sequence_num - last - 1)
+
+    def _trade(self, raw: Raw) -> Iterator[Event]:
+        data = _trade(raw)
+        yield _made(self._rows, data, data.product_id, by_maker=self._by_maker)
+
+    def _quotes(self, event: _Event) -> Iterator[Event]:
+        book, time = self._books.of(event.product_id), 0
+        if event.type == "snapshot":
+            self._books.snapshot(event.product_id, (), ())
+        for update in event.updates:
+            take = book.bid if update.side == "bid" else book.ask
+            take(update.price_level, update.new_quantity)
+            time = max(time, parse_iso(update.event_time))
+        if event.updates:
+            yield from self._books.changed(event.product_id, time)
+
+
+class CoinbaseRest:
+    """The last trades of each product, from the Exchange."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, CoinbaseFeedOptions)
+        self.interval = plan.options.interval
+        self._url = str(plan.vendor_options.rest_url)
+        self._rows = _rows(plan)
+
+    def requests(self) -> Sequence[Request]:
+        """One for each product."""
+        return [_request(self._url, name) for name in self._rows.symbols.names]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The trades of an answer."""
+        return _answered(self._rows, frame)
+
+
+def _request(url: str, name: str, after: str = "") -> Request:
+    params = {"limit": str(_PAGE)} | ({"after": after} if after else {})
+    return Request(f"{url}/products/{name}/trades", params, _AGENT, about=name)
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer, oldest first; whose they are, the request says."""
+    wrong = refused(frame, "Coinbase", frame.data.decode(errors="replace"))
+    if wrong is not None:
+        raise wrong
+    try:
+        raws = msgspec.json.decode(frame.data, type=list[Raw])
+    except UNREADABLE as error:
+        raise Skippable("malformed", str(error)) from None
+
+    def trade(raw: Raw) -> Iterator[Event]:
+        yield _made(rows, _trade(raw), frame.about, by_maker=True)
+
+    return each(reversed(raws), trade)
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    if plan.options.channel == "advanced":
+        return CoinbaseAdvanced(plan)
+    rest = plan.options.channel == "exchange_rest"
+    return CoinbaseRest(plan) if rest else CoinbaseExchange(plan)
+
+
+VENDOR = Vendor(
+    title="Coinbase",
+    needs_key=False,
+    channels={
+        "exchange": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote"),
+            "the Exchange feed; streams: trades, quotes (from level2_batch)",
+            sequenced=("trade",),
+        ),
+        "advanced": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote"),
+            "Advanced Trade; streams: trades, quotes (from level2)",
+        ),
+        "exchange_rest": Channel("poll", ("crypto",), ("trade",), "last trades"),
+    },
+    vendor_options=CoinbaseVendorOptions,
+    feed_options=CoinbaseFeedOptions,
+    build=_build,
+)
