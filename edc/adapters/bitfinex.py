@@ -1,0 +1,308 @@
+"""Bitfinex v2, by websocket and by REST. No key is needed.
+
+Source: the venue's pages, its Python client, recordings of 2019 to 2021. Data are arrays, `[chanId,
+…, sequence, time]`; what a channel id means is said when it is subscribed. Flags ask for a sequence
+of all arrays of a connection, heartbeats included, and for the server's time.
+
+* A jump of that sequence is told; trades' ids are unique, but not in order. Of `te` and `tu`, which
+  tell the same trade twice, `te` is taken. An amount above 0: the taker bought. Subscribing brings
+  the last 30 trades.
+* The book is asked for with one level a side. A side is taken away before its successor comes, so
+  quotes are recorded only with both; `ticker` is no quote, its sizes are sums of 25 levels.
+* `status` of derivatives gives last (2), index (3) and mark (14) price, each a ref_px when it
+  changes. Derivatives are called by the venue's own names (`tBTCF0:USTF0`), in lower case; spot
+  pairs like all pairs. The venue's own codes: UST is USDT, UDC is USDC.
+* Info 20051: the server restarts; 20061: maintenance is over, everything is to be subscribed anew.
+* UNCONFIRMED: most error codes; any `error` that names a channel and a symbol refuses it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.book import Book
+from edc.errors import Retriable, Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number
+from edc.rows import Rows, each, refused
+from edc.symbols import Symbols, parted
+from edc.times import MILLISECOND, instant
+from edc.transport import Frame, Request
+
+Stream = Literal["trades", "book", "status"]
+_MOST_CHANNELS = 25
+_FLAGS = 32768 + 65536
+_CODES = {"USDT": "UST", "USDC": "UDC"}
+_LAST, _INDEX, _MARK = 2, 3, 14
+
+
+class BitfinexVendorOptions(VendorOptions):
+    """`[vendors.bitfinex]`."""
+
+    url: WebsocketUrl = "wss://api-pub.bitfinex.com/ws/2"
+    rest_url: HttpUrl = "https://api-pub.bitfinex.com"
+
+
+class BitfinexFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Bitfinex; `status` is for derivatives. `interval` is for polling."""
+
+    streams: tuple[Stream, ...] = Field(("trades", "book"), min_length=1)
+    interval: Duration = Field(15.0, ge=1)
+
+
+class _Said(Struct, rename="camel"):
+    event: str
+    channel: str = ""
+    chan_id: int | None = None
+    symbol: str = ""
+    key: str = ""
+    code: int | None = None
+    msg: str = ""
+
+
+_said = msgspec.json.Decoder(_Said).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+_trade = msgspec.json.Decoder(tuple[int, int, Number, Number]).decode
+_row = msgspec.json.Decoder(tuple[Number, int, Number]).decode
+_numbers = msgspec.json.Decoder(list[Number | str | None]).decode
+_int = msgspec.json.Decoder(int).decode
+
+
+def _rows(plan: FeedPlan) -> Rows:
+    derivatives = plan.options.channel == "derivatives"
+
+    def call(symbol: str, _type: str, written: str) -> str:
+        if derivatives:
+            return f"t{(written or symbol)[1:].upper()}"
+        base, quote = (_CODES.get(code, code) for code in parted(symbol, written))
+        return f"t{base}{':' if len(base) > 3 or len(quote) > 3 else ''}{quote}"  # noqa: PLR2004
+
+    return Rows(Symbols(plan, call), "BITFINEX")
+
+
+def _made(rows: Rows, name: str, raw: Raw) -> Iterator[Event]:
+    number, ms, amount, price = _trade(_first_four(raw))
+    yield rows.trade(
+        *(name, instant(ms, MILLISECOND), price, abs(amount)),
+        trade_id=str(number),
+        side="buy" if amount > 0 else "sell",
+    )
+
+
+def _first_four(raw: Raw) -> bytes:
+    """A row without what the venue may have added at its end."""
+    parts = _raws(raw)
+    return bytes(raw) if len(parts) <= 4 else b"[" + b",".join(map(bytes, parts[:4])) + b"]"  # noqa: PLR2004
+
+
+class BitfinexStream:
+    """Some channels on one connection."""
+
+    messages_per_second = 10.0
+    keepalive: Keepalive | None = None
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, BitfinexFeedOptions)
+        options = plan.options
+        self.url = str(plan.vendor_options.url)
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._rows = _rows(plan)
+        symbols = self._rows.symbols
+        self._streams = options.streams
+        self.topics = {
+            f"{stream} {name}": symbols.of(name)[0]
+            for stream in options.streams
+            for name in symbols.names
+        }
+        self._channels: dict[int, tuple[str, str]] = {}
+        self._sequence: int | None = None
+        self._books: dict[str, Book] = {}
+        self._tops: dict[str, tuple[float | None, ...]] = {}
+        self._prices: dict[tuple[str, str], float] = {}
+
+    def subscribe(self) -> Sequence[str]:
+        """The flags first, then one channel a message."""
+        messages: list[dict[str, object]] = [{"event": "conf", "flags": _FLAGS}]
+        for topic in self.topics:
+            stream, name = topic.split(" ", 1)
+            message: dict[str, object] = {"event": "subscribe", "channel": stream}
+            if stream == "status":
+                message["key"] = f"deriv:{name}"
+            else:
+                message["symbol"] = name
+            if stream == "book":
+                message |= {"prec": "P0", "freq": "F0", "len": "1"}
+            messages.append(message)
+        return [msgspec.json.encode(message).decode() for message in messages]
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """Each channel is acknowledged, or refused by an error that names it."""
+        try:
+            said = _said(frame.data)
+        except UNREADABLE:
+            return None
+        topic = f"{said.channel} {said.symbol or said.key.removeprefix('deriv:')}"
+        match said.event:
+            case "subscribed":
+                return Answer(accepted=(topic,))
+            case "error":
+                return Answer(refused={topic: f"{said.msg} ({said.code})"})
+            case "info" if said.code == 20051:  # noqa: PLR2004 - the server restarts
+                return Answer(leaving=True)
+        return None
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of an array; what a channel means is learned from its subscription."""
+        try:
+            if frame.data.lstrip()[:1] != b"[":
+                return self._control(_said(frame.data))
+            parts = _raws(frame.data)
+            number = _int(parts[0])
+        except (*UNREADABLE, IndexError) as error:
+            raise Skippable("malformed", str(error)) from None
+        try:
+            events, rest = self._events(number, parts, frame.received_ns)
+            missing = self._jump(_int(rest[0])) if rest else 0
+        except (*UNREADABLE, IndexError) as error:
+            raise Skippable("malformed", str(error)) from None
+        if missing:
+            raise Skippable("sequence", f"{missing} messages of the connection", events)
+        return events
+
+    def _control(self, said: _Said) -> Sequence[Event]:
+        if said.event == "subscribed" and said.chan_id is not None:
+            name = said.symbol or said.key.removeprefix("deriv:")
+            self._channels[said.chan_id] = (said.channel, name)
+        elif said.event == "info" and said.code == 20061:  # noqa: PLR2004 - see above
+            raise Retriable("server_error", "Bitfinex is back from its maintenance", 0.0)
+        elif said.event not in ("subscribed", "info", "conf", "pong", "error", "unsubscribed"):
+            raise Skippable("unknown", f"event {said.event!r}")
+        return ()
+
+    def _jump(self, sequence: int) -> int:
+        last, self._sequence = self._sequence, sequence
+        return 0 if last is None else max(0, sequence - last - 1)
+
+    def _events(
+        self, number: int, parts: list[Raw], received_ns: int
+    ) -> tuple[Sequence[Event], list[Raw]]:
+        """The events of an array, and what stands behind its payload."""
+        told = bytes(parts[1])
+        if told == b'"hb"':
+            return (), parts[2:]
+        channel, name = self._channels.get(number, ("", ""))
+        if told.startswith(b'"'):
+            if channel != "trades" or told not in (b'"te"', b'"tu"'):
+                raise Skippable("unknown", f"message {told[:20]!r} of channel {channel!r}")
+            return (list(_made(self._rows, name, parts[2])) if told == b'"te"' else ()), parts[3:]
+        if channel == "trades":
+            rows = reversed(_raws(parts[1]))  # the newest comes first
+            return each(rows, lambda raw: _made(self._rows, name, raw)), parts[2:]
+        if channel == "book":
+            time = instant(_int(parts[3]), MILLISECOND) if len(parts) > 3 else received_ns  # noqa: PLR2004
+            return list(self._quote(name, parts[1], time)), parts[2:]
+        if channel == "status":
+            return list(self._priced(name, _numbers(parts[1]))), parts[2:]
+        raise Skippable("unknown", f"channel {number}, which was not subscribed")
+
+    def _quote(self, name: str, raw: Raw, time: int) -> Iterator[Event]:
+        rows = _raws(raw)
+        whole = not rows or bytes(rows[0]).startswith(b"[")
+        book = self._books.setdefault(name, Book())
+        if whole:
+            book.snapshot((), ())
+        for each_row in rows if whole else [raw]:
+            price, count, amount = _row(each_row)
+            take = book.bid if amount > 0 else book.ask
+            take(price, abs(amount) if count else 0.0)
+        top = book.top()
+        if None not in top and top != self._tops.get(name):
+            self._tops[name] = top
+            yield self._rows.quote(name, time, *top)
+
+    def _priced(self, name: str, values: list[float | str | None]) -> Iterator[Event]:
+        ms = values[0]
+        if not isinstance(ms, float):
+            raise msgspec.ValidationError("a status without a time")
+        for kind, at in (("last", _LAST), ("index", _INDEX), ("mark", _MARK)):
+            price = values[at] if at < len(values) else None
+            if isinstance(price, float) and price != self._prices.get((name, kind)):
+                yield self._rows.price(name, instant(int(ms), MILLISECOND), price, kind)
+                self._prices[name, kind] = price
+
+
+class BitfinexRest:
+    """The last trades of each pair."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, BitfinexFeedOptions)
+        self.interval = plan.options.interval
+        self._url = f"{plan.vendor_options.rest_url}/v2/trades"
+        self._rows = _rows(plan)
+
+    def requests(self) -> Sequence[Request]:
+        """One for each pair."""
+        return [
+            Request(f"{self._url}/{name}/hist", {"limit": "1000"}, about=name)
+            for name in self._rows.symbols.names
+        ]
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The trades of an answer; whose they are, the request says."""
+        if frame.data.startswith(b'["error",11010'):
+            raise Retriable("rate_limited", "Bitfinex: ratelimit (11010)", 60.0)
+        wrong = refused(frame, "Bitfinex", frame.data.decode(errors="replace"))
+        if wrong is not None:
+            raise wrong
+        try:
+            rows = _raws(frame.data)
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        return each(reversed(rows), lambda raw: _made(self._rows, frame.about, raw))
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return BitfinexRest(plan) if plan.options.channel == "spot_rest" else BitfinexStream(plan)
+
+
+def _most_symbols(options: FeedOptions) -> int:
+    assert isinstance(options, BitfinexFeedOptions)
+    return _MOST_CHANNELS // len(options.streams)
+
+
+VENDOR = Vendor(
+    title="Bitfinex",
+    needs_key=False,
+    channels={
+        "spot": Channel("websocket", ("crypto",), ("trade", "quote"), "streams: trades, book"),
+        "derivatives": Channel(
+            "websocket",
+            ("crypto",),
+            ("trade", "quote", "ref_px"),
+            "perpetuals; streams: trades, book, status (last, index, mark)",
+            own_names=True,
+        ),
+        "spot_rest": Channel("poll", ("crypto",), ("trade",), "last trades"),
+    },
+    vendor_options=BitfinexVendorOptions,
+    feed_options=BitfinexFeedOptions,
+    build=_build,
+    most_symbols=_most_symbols,
+)

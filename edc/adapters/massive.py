@@ -1,0 +1,462 @@
+"""Massive (Polygon.io until 2025-10): stocks, FX and crypto, by websocket and by REST.
+
+Source: the vendor's pages, its Python client and that one's tests, messages seen in 2026. Every
+frame is an array, in which status and data may be mixed. The key is sent after the greeting,
+subscriptions after `auth_success`; each topic is acknowledged by itself.
+
+* Websocket times are in milliseconds, REST times of stocks in nanoseconds. A trade's `i` is unique
+  for a ticker, an exchange and a reporting facility; `q` rises within a ticker, with holes: no jump
+  can be seen. `x` is the exchange's number, as sent. `ds`, a size with fractions, goes before `s`.
+* Sizes of stock quotes are disputed: round lots by old pages, shares since 2025-11-03 by later
+  ones. They are taken as shares unless `quote_size_unit` says `lots`.
+* FX quotes have no sizes; pairs come as `USD/CNH`, `EUR-USD` or `C:EUR-USD`. UNCONFIRMED: that
+  crypto conditions 1 and 2 are sides; they are kept as conditions.
+* `max_connections` comes after a subscription was accepted, and then the end: a minute is waited.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Raw, Struct
+from pydantic import Field
+
+from edc.adapters import (
+    Adapter,
+    Answer,
+    Channel,
+    Duration,
+    FeedOptions,
+    FeedPlan,
+    HttpUrl,
+    Keepalive,
+    Silence,
+    Vendor,
+    VendorOptions,
+    WebsocketUrl,
+)
+from edc.errors import Fatal, Retriable, Skippable
+from edc.events import Event
+from edc.fields import UNREADABLE, Number, decimal
+from edc.rows import Rows, each, refused, spaced
+from edc.symbols import Symbols, parted, share_class
+from edc.times import MILLISECOND, instant
+from edc.transport import Frame, Request
+
+Take = Literal["trades", "quotes"]
+_TOPICS: dict[str, dict[Take, str]] = {
+    "stocks": {"trades": "T", "quotes": "Q"},
+    "forex": {"quotes": "C"},
+    "crypto": {"trades": "XT", "quotes": "XQ"},
+}
+_AT_ONCE = 200
+_LOT = 100
+_SHARD = "subscribed to: "
+
+
+class MassiveVendorOptions(VendorOptions):
+    """`[vendors.massive]`. The old hosts (socket.polygon.io, api.polygon.io) work too."""
+
+    url: WebsocketUrl = "wss://socket.massive.com"
+    rest_url: HttpUrl = "https://api.massive.com"
+
+
+class MassiveFeedOptions(FeedOptions):
+    """`[feeds.NAME]` of Massive. `interval` is for polling: the free plan has five a minute."""
+
+    take: tuple[Take, ...] = Field(("trades", "quotes"), min_length=1)
+    quote_size_unit: Literal["shares", "lots"] = "shares"
+    interval: Duration = Field(60.0, ge=1)
+
+
+class _Status(Struct, tag_field="ev", tag="status"):
+    status: str
+    message: str = ""
+
+
+class _StockTrade(Struct, tag_field="ev", tag="T", gc=False):
+    sym: str
+    p: Number
+    t: int
+    i: str = ""
+    x: int | None = None
+    s: Number | None = None
+    ds: str = ""
+    c: list[int] | None = None
+    q: int | None = None
+
+
+class _StockQuote(Struct, tag_field="ev", tag="Q", gc=False):
+    sym: str
+    t: int
+    bp: Number | None = None
+    bs: Number | None = None
+    ap: Number | None = None
+    as_: Number | None = msgspec.field(default=None, name="as")
+    bx: int | None = None
+    ax: int | None = None
+    c: int | None = None
+    q: int | None = None
+
+
+class _ForexQuote(Struct, tag_field="ev", tag="C", gc=False):
+    p: str
+    t: int
+    a: Number | None = None
+    b: Number | None = None
+    x: int | str | None = None
+
+
+class _CryptoTrade(Struct, tag_field="ev", tag="XT", gc=False):
+    pair: str
+    p: Number
+    s: Number
+    t: int
+    i: str | int = ""
+    x: int | None = None
+    c: list[int] | None = None
+
+
+class _CryptoQuote(Struct, tag_field="ev", tag="XQ", gc=False):
+    pair: str
+    t: int
+    bp: Number | None = None
+    bs: Number | None = None
+    ap: Number | None = None
+    as_: Number | None = msgspec.field(default=None, name="as")
+    x: int | None = None
+
+
+_Any = _Status | _StockTrade | _StockQuote | _ForexQuote | _CryptoTrade | _CryptoQuote
+
+
+class _LastTrade(Struct, gc=False):
+    p: Number
+    t: int
+    i: str = ""
+    x: int | None = None
+    s: Number | None = None
+    c: list[int] | None = None
+    q: int | None = None
+
+
+class _LastQuote(Struct, gc=False):
+    t: int
+    p: Number | None = None
+    s: Number | None = None
+    x: int | None = None
+    P: Number | None = None
+    S: Number | None = None
+    X: int | None = None
+    q: int | None = None
+
+
+class _LastPair(Struct, gc=False):
+    timestamp: int
+    ask: Number | None = None
+    bid: Number | None = None
+    price: Number | None = None
+    size: Number | None = None
+    exchange: int | None = None
+    conditions: list[int] | None = None
+
+
+class _Answered(Struct):
+    results: Raw = Raw()
+    last: Raw = Raw()
+    error: str = ""
+    message: str = ""
+
+
+_all = msgspec.json.Decoder(list[_Any]).decode
+_one = msgspec.json.Decoder(_Any).decode
+_raws = msgspec.json.Decoder(list[Raw]).decode
+
+
+def _text(number: object) -> str | None:
+    return None if number is None else str(number)
+
+
+def _conditions(codes: Sequence[int] | None) -> str | None:
+    return ",".join(map(str, codes or ())) or None
+
+
+class _Makes:
+    """Events of the messages of one feed."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, MassiveFeedOptions)
+        options = plan.options
+        self.kind = options.channel.removesuffix("_rest")
+        mark = {"forex": "/", "crypto": "-"}.get(self.kind, "")
+
+        def call(symbol: str, _type: str, written: str) -> str:
+            return mark.join(parted(symbol, written)) if mark else share_class(symbol, ".")
+
+        symbols = Symbols(plan, call)
+        if self.kind == "forex":
+            for form in ("{}-{}", "C:{}-{}", "C:{}{}"):
+                parts = [(form.format(*name.split("/")), name) for name in symbols.names]
+                symbols.also(parts)
+        self.rows = Rows(symbols)
+        self.lot = _LOT if options.quote_size_unit == "lots" and self.kind == "stocks" else 1
+        self._event: dict[type, Callable[[Any], Iterable[Event]]] = {
+            _StockTrade: self._stock_trade,
+            _StockQuote: self._stock_quote,
+            _ForexQuote: self._forex_quote,
+            _CryptoTrade: self._crypto_trade,
+            _CryptoQuote: self._crypto_quote,
+        }
+
+    def of(self, message: _Any) -> Iterable[Event]:
+        make = self._event.get(type(message))
+        return () if make is None else make(message)
+
+    def _stock_trade(self, data: _StockTrade) -> Iterator[Event]:
+        yield self.rows.trade(
+            *(data.sym, instant(data.t, MILLISECOND), data.p),
+            decimal(data.ds) if data.ds else data.s,
+            trade_id=data.i or None,
+            exchange=_text(data.x),
+            conditions=_conditions(data.c),
+            sequence=data.q,
+        )
+
+    def _stock_quote(self, data: _StockQuote) -> Iterator[Event]:
+        yield self.rows.quote(
+            *(data.sym, instant(data.t, MILLISECOND)),
+            *(data.bp, None if data.bs is None else data.bs * self.lot),
+            *(data.ap, None if data.as_ is None else data.as_ * self.lot),
+            conditions=_text(data.c),
+            bid_exchange=_text(data.bx),
+            ask_exchange=_text(data.ax),
+            sequence=data.q,
+        )
+
+    def _forex_quote(self, data: _ForexQuote) -> Iterator[Event]:
+        exchange = _text(data.x)
+        yield self.rows.quote(
+            *(data.p, instant(data.t, MILLISECOND), data.b, None, data.a, None),
+            bid_exchange=exchange,
+            ask_exchange=exchange,
+        )
+
+    def _crypto_trade(self, data: _CryptoTrade) -> Iterator[Event]:
+        yield self.rows.trade(
+            *(data.pair, instant(data.t, MILLISECOND), data.p, data.s),
+            trade_id=str(data.i) or None,
+            exchange=_text(data.x),
+            conditions=_conditions(data.c),
+        )
+
+    def _crypto_quote(self, data: _CryptoQuote) -> Iterator[Event]:
+        exchange = _text(data.x)
+        yield self.rows.quote(
+            *(data.pair, instant(data.t, MILLISECOND)),
+            *(data.bp, data.bs, data.ap, data.as_),
+            bid_exchange=exchange,
+            ask_exchange=exchange,
+        )
+
+
+class MassiveStream:
+    """One cluster of Massive."""
+
+    messages_per_second = 10.0
+    keepalive: Keepalive | None = None
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, MassiveFeedOptions)
+        options = plan.options
+        self.url = f"{plan.vendor_options.url}/{options.channel}"
+        self.silence = Silence(options.stale_after, options.first_data_within)
+        self._makes = _Makes(plan)
+        self._key = plan.key
+        kinds = [kind for take, kind in _TOPICS[options.channel].items() if take in options.take]
+        symbols = self._makes.rows.symbols
+        self.topics = {
+            f"{kind}.{name}": symbols.of(name)[0] for kind in kinds for name in symbols.names
+        }
+        self._wanted = [f"{kind}.*" for kind in kinds] if symbols.everything else list(self.topics)
+
+    def subscribe(self) -> Sequence[str]:
+        """Nothing: the vendor speaks first."""
+        return ()
+
+    def answer(self, frame: Frame) -> Answer | None:
+        """The key after the greeting, subscriptions after it was accepted."""
+        try:
+            messages = _all(frame.data)
+        except UNREADABLE:
+            return None
+        send: list[str] = []
+        accepted: list[str] = []
+        for message in messages:
+            if not isinstance(message, _Status):
+                continue
+            if message.status == "connected":
+                send.append(_said("auth", self._key))
+            elif message.status == "auth_success":
+                send += [_said("subscribe", ",".join(some)) for some in self._pieces()]
+            elif message.status == "success" and message.message.startswith(_SHARD):
+                accepted += message.message.removeprefix(_SHARD).split(",")
+        return Answer(send=send, accepted=accepted) if send or accepted else None
+
+    def _pieces(self) -> list[Sequence[str]]:
+        return spaced(self._wanted, _AT_ONCE)
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a frame; a status that ends the connection is raised."""
+        try:
+            messages: Sequence[_Any] = _all(frame.data)
+        except UNREADABLE as error:
+            try:
+                raws = _raws(frame.data)
+            except UNREADABLE:
+                raise Skippable("malformed", str(error)) from None
+            return each(raws, self._of)
+        for message in messages:
+            if isinstance(message, _Status):
+                _tell(message)
+        return each(messages, self._makes.of)
+
+    def _of(self, raw: Raw) -> Iterable[Event]:
+        try:
+            message = _one(raw)
+        except msgspec.ValidationError as error:
+            unknown = "`$.ev`" in str(error)
+            raise Skippable("unknown" if unknown else "malformed", str(error)) from None
+        if isinstance(message, _Status):
+            _tell(message)
+        return self._makes.of(message)
+
+
+def _said(action: str, params: str) -> str:
+    return msgspec.json.encode({"action": action, "params": params}).decode()
+
+
+def _tell(status: _Status) -> None:
+    """Raise what a status means, if it is no good one."""
+    said = f"Massive: {status.message.strip()} ({status.status})"
+    match status.status:
+        case "auth_failed":
+            raise Fatal(said, "check the API key (MASSIVE_API_KEY)")
+        case "auth_timeout":
+            raise Retriable("timeout", said)
+        case "max_connections":
+            raise Retriable("refused", said, 60.0)
+        case "not_authorized":
+            raise Fatal(said, "take a channel that your plan includes")
+        case "error":
+            raise Fatal(said, "correct the feed's symbols or channel")
+
+
+class MassiveRest:
+    """The last trade and quote of each symbol."""
+
+    def __init__(self, plan: FeedPlan) -> None:
+        assert isinstance(plan.options, MassiveFeedOptions)
+        self.interval = plan.options.interval
+        self._take = plan.options.take
+        self._makes = _Makes(plan)
+        self._url = str(plan.vendor_options.rest_url)
+        self._headers = {"Authorization": f"Bearer {plan.key}"}
+
+    def requests(self) -> Sequence[Request]:
+        """One or two for each symbol; `about` says whose it is, and of what."""
+        made = []
+        for name in self._makes.rows.symbols.names:
+            paths: dict[str, str] = {}
+            if self._makes.kind == "stocks":
+                paths = {"trades": f"/v2/last/trade/{name}", "quotes": f"/v2/last/nbbo/{name}"}
+            elif self._makes.kind == "forex":
+                paths = {"quotes": f"/v1/last_quote/currencies/{name}"}
+            else:
+                paths = {"trades": f"/v1/last/crypto/{name.replace('-', '/')}"}
+            for take in self._take:
+                if take in paths:
+                    url = f"{self._url}{paths[take]}"
+                    made.append(Request(url, headers=self._headers, about=f"{take} {name}"))
+        return made
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The event of an answer."""
+        try:
+            said = msgspec.json.decode(frame.data, type=_Answered)
+        except UNREADABLE as error:
+            wrong = refused(frame, "Massive", frame.data.decode(errors="replace"))
+            raise wrong or Skippable("malformed", str(error)) from None
+        wrong = refused(frame, "Massive", said.error or said.message)
+        if wrong is not None:
+            raise wrong
+        take, _, name = frame.about.partition(" ")
+        try:
+            if self._makes.kind == "stocks":
+                return list(self._stock(take, name, said.results))
+            return list(self._pair(take, name, said.last))
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+
+    def _stock(self, take: str, name: str, raw: Raw) -> Iterator[Event]:
+        if take == "trades":
+            trade = msgspec.json.decode(raw, type=_LastTrade)
+            yield self._makes.rows.trade(
+                *(name, instant(trade.t, 1), trade.p, trade.s),
+                trade_id=trade.i or None,
+                exchange=_text(trade.x),
+                conditions=_conditions(trade.c),
+                sequence=trade.q,
+            )
+            return
+        quote = msgspec.json.decode(raw, type=_LastQuote)
+        lot = self._makes.lot
+        yield self._makes.rows.quote(
+            *(name, instant(quote.t, 1)),
+            *(quote.p, None if quote.s is None else quote.s * lot),
+            *(quote.P, None if quote.S is None else quote.S * lot),
+            bid_exchange=_text(quote.x),
+            ask_exchange=_text(quote.X),
+            sequence=quote.q,
+        )
+
+    def _pair(self, take: str, name: str, raw: Raw) -> Iterator[Event]:
+        last = msgspec.json.decode(raw, type=_LastPair)
+        time, exchange = instant(last.timestamp, MILLISECOND), _text(last.exchange)
+        if take == "trades" and last.price is not None:
+            yield self._makes.rows.trade(
+                *(name, time, last.price, last.size),
+                exchange=exchange,
+                conditions=_conditions(last.conditions),
+            )
+        elif take == "quotes":
+            yield self._makes.rows.quote(
+                *(name, time, last.bid, None, last.ask, None),
+                bid_exchange=exchange,
+                ask_exchange=exchange,
+            )
+
+
+def _build(plan: FeedPlan) -> Adapter:
+    return MassiveRest(plan) if plan.options.channel.endswith("_rest") else MassiveStream(plan)
+
+
+_STOCKS = ("stock", "etf")
+VENDOR = Vendor(
+    title="Massive",
+    needs_key=True,
+    channels={
+        "stocks": Channel(
+            "websocket", _STOCKS, ("trade", "quote"), "stocks and ETFs", one_connection=True
+        ),
+        "forex": Channel("websocket", ("fx",), ("quote",), "FX quotes", one_connection=True),
+        "crypto": Channel(
+            "websocket", ("crypto",), ("trade", "quote"), "crypto", one_connection=True
+        ),
+        "stocks_rest": Channel("poll", _STOCKS, ("trade", "quote"), "stocks, last values"),
+        "forex_rest": Channel("poll", ("fx",), ("quote",), "FX, last quotes"),
+        "crypto_rest": Channel("poll", ("crypto",), ("trade",), "crypto, last trades"),
+    },
+    vendor_options=MassiveVendorOptions,
+    feed_options=MassiveFeedOptions,
+    build=_build,
+)

@@ -1,0 +1,68 @@
+"""Bitfinex on loopback: channel ids, a sequence of all arrays, books of one level."""
+
+import json
+from typing import Any, ClassVar
+
+from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
+
+_KINDS: dict[str, Kind] = {"trades": "trade", "book": "quote"}
+
+
+class BitfinexVenue(Venue):
+    """See `Venue`."""
+
+    feeds: ClassVar = {
+        "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USD", "DOGE/USDT", "FOO/USD"]}}
+    }
+    refuses = ("FOO/USD",)
+
+    def ours(self, name: str) -> str:
+        """Without the `t`, and with the codes that others use."""
+        return super().ours(name.removeprefix("t").replace("UST", "USDT"))
+
+    async def greet(self, line: Line) -> None:
+        """Its version."""
+        await line.say({"event": "info", "version": 2, "platform": {"status": 1}})
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`conf` and `subscribe`."""
+        asked = json.loads(message)
+        if asked["event"] == "conf":
+            line.state["flags"] = asked["flags"]
+            await line.say({"event": "conf", "status": "OK", "flags": asked["flags"]})
+            return
+        if self.faults.deaf:
+            return
+        channel, name = asked["channel"], asked["symbol"]
+        if any(f"t{each.replace('/', '')}" == name for each in self.faults.refuse):
+            problem = {"msg": "symbol: invalid", "code": 10300, "channel": channel}
+            await line.say({"event": "error", **problem, "symbol": name})
+            return
+        number = 19_000 + len(line.topics)
+        topic = Topic(_KINDS[channel], name, channel)
+        line.state.setdefault("numbers", {})[topic] = number
+        head = {"event": "subscribed", "channel": channel, "chanId": number, "symbol": name}
+        await line.say(head)
+        line.flush()
+        tail = self._tail(line, 0)
+        await line.say([number, [], *tail])
+        self.subscribe(line, [topic])
+
+    def _tail(self, line: Line, us: int) -> list[int]:
+        line.state["sequence"] = line.state.get("sequence", 0) + 1
+        return [line.state["sequence"], us // 1000] if line.state.get("flags") == 98_304 else []  # noqa: PLR2004
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """One event an array; a book's level goes before the next one comes."""
+        number = line.state["numbers"][topic]
+        if topic.kind == "trade":
+            amount = tick.size if tick.bought else -tick.size
+            row = [382_489_562 + tick.us % 10**8, tick.us // 1000, amount, tick.price]
+            payload: list[Any] = ["te", row]
+        else:
+            rows = [[tick.bid, 1, tick.bid_size], [tick.ask, 2, -tick.ask_size]]
+            payload = [rows]
+        return json.dumps([number, *payload, *self._tail(line, tick.us)]).encode()
+
+
+SIMULATOR = BitfinexVenue

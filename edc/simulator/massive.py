@@ -1,0 +1,86 @@
+"""Massive on loopback: its dialogue and three clusters. From its pages."""
+
+import json
+from typing import Any, ClassVar
+
+from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
+
+_KINDS: dict[str, Kind] = {"T": "trade", "Q": "quote", "C": "quote", "XT": "trade", "XQ": "quote"}
+
+
+class MassiveVenue(Venue):
+    """See `Venue`."""
+
+    feeds: ClassVar = {
+        "stocks": {"channel": "stocks", "symbols": {"stock": ["AAPL", "BRK.B"], "etf": ["SPY"]}},
+        "forex": {"channel": "forex", "symbols": {"fx": ["EUR/USD", "USD/CNH"]}},
+        "crypto": {"channel": "crypto", "symbols": {"crypto": ["BTC-USD"]}},
+    }
+    columns: ClassVar = {"trade": ("last_price", "last_size"), "quote": ("bid", "ask")}
+    entitles = True
+
+    def ours(self, name: str) -> str:
+        """Pairs joined, a share class after a dash."""
+        return name.lower().replace("/", "").replace("-", "").replace(".", "-")
+
+    async def greet(self, line: Line) -> None:
+        """It speaks first."""
+        await _say(line, "connected", "Connected Successfully")
+
+    async def hear(self, line: Line, message: str | bytes) -> None:
+        """`auth` and `subscribe`, acknowledged topic by topic."""
+        asked = json.loads(message)
+        if asked["action"] == "auth":
+            fine = asked["params"] == self.key
+            line.state["known"] = fine
+            told = ("auth_success", "authenticated") if fine else ("auth_failed", "not this key")
+            await _say(line, *told)
+            return
+        if not line.state.get("known") or self.faults.deaf:
+            return
+        if not self.faults.entitled:
+            await _say(line, "not_authorized", "You are not entitled to this data.")
+            return
+        for topic in asked["params"].split(","):
+            kind, _, name = topic.partition(".")
+            await _say(line, "success", f"subscribed to: {topic}")
+            self.subscribe(line, [Topic(_KINDS[kind], name, kind)])
+
+    def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
+        """An array of one."""
+        del line
+        row: dict[str, Any] = {"ev": topic.channel, "t": tick.us // 1000}
+        bid = _bid(tick)
+        match topic.channel:
+            case "T":
+                row |= {"sym": tick.name, "i": str(tick.number), "x": 10, "p": tick.price}
+                row |= {"s": int(tick.size), "ds": f"{tick.size:.4f}", "q": tick.number * 3, "z": 3}
+            case "Q":
+                row |= {"sym": tick.name, "bx": 4, "bp": bid, "bs": 100, "ax": 7}
+                row |= {"ap": tick.ask, "as": 160, "c": 0, "i": [604], "q": tick.number * 3, "z": 3}
+            case "C":
+                row |= {"p": tick.name, "x": "44", "a": tick.ask, "b": bid}
+            case "XT":
+                row |= {"pair": tick.name, "p": tick.price, "s": tick.size, "c": [2]}
+                row |= {"i": str(tick.number), "x": 1, "r": tick.us // 1000 + 9}
+            case _:
+                row |= {"pair": tick.name, "bp": bid, "bs": 0.48, "ap": tick.ask, "as": 0.6}
+        return json.dumps([row]).encode()
+
+    def rows(self, tick: Tick) -> Any:
+        """No sizes of quotes are compared: FX has none."""
+        if tick.kind == "trade":
+            return {"trade": (tick.price, tick.size)}
+        return {"quote": (_bid(tick), tick.ask)}
+
+
+def _bid(tick: Tick) -> float:
+    """Different for each event, though several share a millisecond."""
+    return tick.bid - tick.number / 1024
+
+
+async def _say(line: Line, status: str, message: str) -> None:
+    await line.say([{"ev": "status", "status": status, "message": message}])
+
+
+SIMULATOR = MassiveVenue

@@ -1,0 +1,1 @@
+"""Tests of single vendors, beside the suites that all of them pass."""

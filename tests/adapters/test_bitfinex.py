@@ -1,0 +1,123 @@
+"""Bitfinex's arrays mean what their channel's subscription has said."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edc.adapters import Adapter
+from edc.errors import Skippable
+from edc.transport import Frame
+from tests.test_adapters import build, plain
+
+RECEIVED = 1_788_676_200_000_000_000
+SUBSCRIBED = (
+    '{"event":"conf","status":"OK","flags":98304}',
+    '{"event":"subscribed","channel":"trades","chanId":89,"symbol":"tBTCUSD","pair":"BTCUSD"}',
+    '{"event":"subscribed","channel":"book","chanId":90,"symbol":"tBTCUSD","prec":"P0","len":"1"}',
+    '{"event":"subscribed","channel":"status","chanId":91,"key":"deriv:tBTCF0:USTF0"}',
+)
+
+
+def subscribed(channel: str = "spot", symbol: str = "btcusd") -> Adapter:
+    adapter = build("bitfinex", {"channel": channel, "symbols": {"crypto": (symbol,)}})
+    for frame in SUBSCRIBED:
+        assert list(adapter.decode(Frame(frame.encode(), RECEIVED, 1))) == []
+    return adapter
+
+
+def rows(adapter: Adapter, frame: str) -> list[dict[str, Any]]:
+    return [plain(event) for event in adapter.decode(Frame(frame.encode(), RECEIVED, 1))]
+
+
+def trade(number: int, ms: int, price: float, size: float, side: str) -> dict[str, Any]:
+    return {
+        "type": "trade",
+        "symbol": "btcusd",
+        "asset_type": "crypto",
+        "event_time": ms * 1_000_000,
+        "last_price": price,
+        "last_size": size,
+        "exchange": "BITFINEX",
+        "trade_id": str(number),
+        "side": side,
+        "action": "new",
+    }
+
+
+def test_the_dossiers_trades_a_snapshot_and_each_once() -> None:
+    adapter = subscribed()
+
+    assert rows(adapter, "[89,[[382489562,1564617598688,0.01302607,10088]],1,1564617600401]") == [
+        trade(382489562, 1564617598688, 10088.0, 0.01302607, "buy")
+    ]
+    executed = '[89,"te",[382489563,1564617600709,0.00705845,10087.98969503],2,1564617600784]'
+    assert rows(adapter, executed) == [
+        trade(382489563, 1564617600709, 10087.98969503, 0.00705845, "buy")
+    ]
+    again = '[89,"tu",[382489563,1564617600709,0.00705845,10087.98969503],3,1564617600834]'
+    assert rows(adapter, again) == []
+
+
+def test_a_jump_of_the_connections_count_is_told_and_costs_no_event() -> None:
+    adapter = subscribed()
+    assert rows(adapter, '[89,"hb",3603,1569715249702]') == []
+
+    with pytest.raises(Skippable, match="2 messages of the connection") as caught:
+        rows(adapter, '[89,"te",[1,1564617600709,-1,10],3606,1564617600784]')
+
+    assert caught.value.reason == "sequence"
+    assert [plain(event) for event in caught.value.events] == [
+        trade(1, 1564617600709, 10.0, 1.0, "sell")
+    ]
+
+
+def test_a_book_of_one_level_gives_a_quote_when_both_sides_stand() -> None:
+    adapter = subscribed()
+
+    first = rows(adapter, "[90,[[100,1,2.5],[101,3,-4]],1,1564617600401]")
+    gone = rows(adapter, "[90,[100,0,1],2,1564617600402]")
+    new = rows(adapter, "[90,[99.5,1,7],3,1564617600403]")
+    same = rows(adapter, "[90,[99.5,1,7],4,1564617600404]")
+
+    assert [(row["bid"], row["bid_size"], row["ask"], row["ask_size"]) for row in first + new] == [
+        (100.0, 2.5, 101.0, 4.0),
+        (99.5, 7.0, 101.0, 4.0),
+    ]
+    assert [row["event_time"] for row in first + new] == [
+        1564617600401_000_000,
+        1564617600403_000_000,
+    ]
+    assert gone == same == []
+
+
+def test_a_status_gives_last_index_and_mark_when_they_change() -> None:
+    adapter = subscribed("derivatives", "tbtcf0:ustf0")
+    status: list[Any] = [1596124822000, None, 10950.5, 10948.1, *[None] * 10, 10949.3, None]
+
+    first = rows(adapter, json.dumps([91, status, 1, 1596124822001]))
+    status[14] = 10950
+    second = rows(adapter, json.dumps([91, status, 2, 1596124822002]))
+
+    prices = {"last": 10950.5, "index": 10948.1, "mark": 10949.3}
+    assert {row["price_type"]: row["price"] for row in first} == prices
+    assert {row["symbol"] for row in first} == {"tbtcf0:ustf0"}
+    assert [(row["price_type"], row["price"]) for row in second] == [("mark", 10950.0)]
+
+
+def test_names_have_a_colon_where_a_code_is_long_and_the_venues_own_codes() -> None:
+    symbols = {"crypto": ("btcusd", "dogeusdt", "btcusdc")}
+    adapter = build("bitfinex", {"channel": "spot", "symbols": symbols})
+
+    asked = [json.loads(message) for message in adapter.subscribe()]  # type: ignore[attr-defined]
+
+    assert asked[0] == {"event": "conf", "flags": 98304}
+    assert [each["symbol"] for each in asked[1:4]] == ["tBTCUSD", "tDOGE:UST", "tBTCUDC"]
+    assert asked[4] == {
+        "event": "subscribe",
+        "channel": "book",
+        "symbol": "tBTCUSD",
+        "prec": "P0",
+        "freq": "F0",
+        "len": "1",
+    }
