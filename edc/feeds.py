@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple, cast
 
 from edc import markets
-from edc.adapters import PollAdapter, WebhookAdapter, WebsocketAdapter
+from edc.adapters import PollAdapter, StreamAdapter, WebhookAdapter, WebsocketAdapter
 from edc.errors import EdcError, Fatal, Retriable
 from edc.healing import Healer
 from edc.ingest import Ingest
@@ -26,6 +26,7 @@ from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
 from edc.transport.poll import PollTransport
 from edc.transport.sockets import Library, Timing
+from edc.transport.stream import StreamTransport
 from edc.transport.webhook import Hooks, WebhookTransport
 from edc.transport.websocket import WebsocketTransport
 
@@ -195,14 +196,27 @@ class FeedRunner:
             self._state("listening")
             name, (hooks, safe) = self.feed.name, self._hooked
             return WebhookTransport(cast("WebhookAdapter", made), name, hooks, safe)
-        adapter = cast("WebsocketAdapter", made)
+        adapter = cast("WebsocketAdapter | StreamAdapter", made)
         known = self._watchdogs.get(path)
         if known is None:
             self._market_open()  # reads the calendar while there is no data yet
             known = Watchdog(adapter.silence, self._times.silence)
         watchdog = self._watchdogs[path] = known.heir() if successor else known
+        if self.feed.channel.kind == "stream":
+            return StreamTransport(
+                cast("StreamAdapter", made),
+                self._market_open,
+                watchdog,
+                self._times.socket,
+                path=path,
+            )
         return WebsocketTransport(
-            adapter, self._connect, self._market_open, watchdog, self._times.socket, path=path
+            cast("WebsocketAdapter", made),
+            self._connect,
+            self._market_open,
+            watchdog,
+            self._times.socket,
+            path=path,
         )
 
     def _market_open(self) -> bool:

@@ -115,10 +115,10 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
     options = _validated(
         vendor.feed_options, section | {"symbols": symbols}, str(path), ("feeds", name)
     )
-    if options.connections > 1 and (channel.one_connection or channel.kind != "websocket"):
+    if options.connections > 1 and (channel.one_connection or channel.kind in ("poll", "webhook")):
         why = (
             f"a {channel.kind} channel"
-            if channel.kind != "websocket"
+            if channel.kind in ("poll", "webhook")
             else "taken once: the vendor allows no more"
         )
         raise ConfigError(

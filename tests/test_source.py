@@ -37,6 +37,9 @@ SEES = {
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "retry", "transport", "transport.fetch"),
     "edc.transport.fetch": ("errors", "transport"),
+    "edc.transport.stream": (
+        *("adapters", "errors", "staleness", "transport", "transport.fetch", "transport.sockets"),
+    ),
     "edc.transport.webhook": ("adapters", "errors", "times", "transport"),
     "edc.transport.sockets": ("errors", "transport"),
     "edc.transport.websocket": (
@@ -135,7 +138,7 @@ SEES = {
         *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "relay"),
         "retry",
         *("staleness", "transport", "transport.poll", "transport.sockets"),
-        *("transport.webhook", "transport.websocket"),
+        *("transport.stream", "transport.webhook", "transport.websocket"),
     ),
     "edc.recording": (
         *("deadletters", "errors", "feeds", "ingest", "ledger", "logs", "metrics", "plan"),

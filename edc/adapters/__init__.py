@@ -111,7 +111,7 @@ class Channel:
     vendor allows no more than one, so that its feeds of this channel share it.
     """
 
-    kind: Literal["websocket", "poll", "webhook"]
+    kind: Literal["websocket", "stream", "poll", "webhook"]
     asset_types: tuple[str, ...]
     event_types: tuple[str, ...]
     text: str
@@ -210,6 +210,16 @@ class HasShort(Protocol):
     """
 
     short: Short | None
+
+
+class StreamAdapter(Adapter, Protocol):
+    """A feed that is one HTTP answer without an end; each of its lines is a frame."""
+
+    silence: Silence
+
+    def request(self) -> Request:
+        """What is asked for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

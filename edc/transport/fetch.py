@@ -1,6 +1,6 @@
 """One request of a REST endpoint, and its answer as a frame."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 
@@ -8,6 +8,7 @@ from edc.errors import EdcError, Fatal, Retriable
 from edc.transport import Frame, Request
 
 Client = httpx.AsyncClient
+Parts = AsyncIterator[bytes]
 _TIMEOUT = 15.0
 _MOST_BYTES = 32 * 1024 * 1024
 

@@ -1,0 +1,129 @@
+"""The streaming transport: one GET whose answer does not end, a frame for each of its lines.
+
+Chunks of HTTP are no lines: what a chunk leaves open goes on in the next one, in the middle of a
+character if need be. Empty lines and carriage returns are left out.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from edc.adapters import StreamAdapter
+from edc.errors import EdcError, Fatal, Retriable
+from edc.staleness import Watchdog
+from edc.transport import Frame, Receiver, fetch
+from edc.transport.sockets import MOST_BYTES, Timing
+
+
+class StreamTransport:
+    """Asks for an adapter's stream, and delivers its lines. Listens to nothing but data."""
+
+    settled = True
+
+    def __init__(
+        self,
+        adapter: StreamAdapter,
+        market_open: Callable[[], bool],
+        watchdog: Watchdog,
+        timing: Timing | None = None,
+        now_ns: Callable[[], int] = time.time_ns,
+        *,
+        path: int = 0,
+    ) -> None:
+        self.speaking, self.leaving = asyncio.Event(), asyncio.Event()
+        self.path = path
+        self._adapter = adapter
+        self._market_open = market_open
+        self._watchdog = watchdog
+        self._timing = timing or Timing()
+        self._now_ns = now_ns
+        self._rest = b""
+        self._waiting = False
+
+    def hear(self, frame: Frame) -> None:
+        """Nothing is answered."""
+
+    async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
+        """One connection's life; see `Transport.run`."""
+        reader = asyncio.create_task(self._read(receiver), name="reader")
+        stop = asyncio.create_task(stopping.wait(), name="closer")
+        try:
+            await asyncio.wait((reader, stop), return_when=asyncio.FIRST_COMPLETED)
+            if reader.done():
+                reader.result()
+        finally:
+            for task in (reader, stop):
+                task.cancel()
+            await asyncio.gather(reader, stop, return_exceptions=True)
+
+    async def _read(self, receiver: Receiver) -> None:
+        """Deliver lines; always ends by raising."""
+        request = self._adapter.request()
+        try:
+            async with (
+                fetch.client() as client,
+                client.stream(
+                    "GET", request.url, params=request.params, headers=request.headers
+                ) as response,
+            ):
+                if response.status_code != 200:  # noqa: PLR2004 - HTTP's
+                    body = (await response.aread())[:300].decode(errors="replace")
+                    raise _refused(response.status_code, body)
+                await self._deliver(response.aiter_bytes(), receiver)
+        except Exception as error:
+            raise fetch.translated(error) from error
+        raise Retriable("disconnected", "the vendor ended the stream")
+
+    async def _deliver(self, parts: fetch.Parts, receiver: Receiver) -> None:
+        epoch = receiver.connected(self._adapter, self)
+        watch = asyncio.create_task(self._watch(receiver, epoch), name="watchdog")
+        reading = asyncio.create_task(self._lines(parts, receiver, epoch), name="lines")
+        try:
+            done, _ = await asyncio.wait((watch, reading), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (watch, reading):
+                task.cancel()
+            await asyncio.gather(watch, reading, return_exceptions=True)
+            receiver.ended(epoch)
+
+    async def _lines(self, parts: fetch.Parts, receiver: Receiver, epoch: int) -> None:
+        async for part in parts:
+            *lines, self._rest = (self._rest + part).split(b"\n")
+            if len(self._rest) > MOST_BYTES or any(len(line) > MOST_BYTES for line in lines):
+                raise Retriable("disconnected", f"a line is over {MOST_BYTES} bytes")
+            frames = [line for line in map(bytes.strip, lines) if line]
+            if frames and not receiver.receive_many(frames, self._now_ns(), epoch):
+                self._waiting = True
+                await receiver.room()
+                self._waiting = False
+
+    async def _watch(self, receiver: Receiver, epoch: int) -> None:
+        """Raise Retriable when the stream is mute while its market is open."""
+        watchdog = self._watchdog
+        watchdog.connected(time.monotonic(), receiver.data_frames(epoch))
+        while True:
+            await asyncio.sleep(self._timing.tick)
+            data_frames = receiver.data_frames(epoch)
+            if data_frames:
+                self.speaking.set()
+            alarm = watchdog.look(
+                time.monotonic(),
+                data_frames,
+                is_open=self._market_open(),
+                waiting=self._waiting,
+            )
+            if alarm is not None:
+                raise Retriable("stale", alarm)
+
+
+def _refused(status: int, body: str) -> EdcError:
+    said = f"the stream was refused ({status}): {body}"
+    if status == 429:  # noqa: PLR2004 - HTTP's
+        return Retriable("rate_limited", said)
+    if status >= 500:  # noqa: PLR2004 - HTTP's
+        return Retriable("refused", said)
+    if status in (401, 403):
+        return Fatal(said, "check the API key and the account")
+    return Fatal(said, "correct the feed's account or symbols")
