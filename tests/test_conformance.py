@@ -96,7 +96,14 @@ def _open_markets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def daemon_of(
-    case: Case, venue: Venue, folder: Path, *, key: str = KEY, times: Times = FAST, library: str
+    case: Case,
+    venue: Venue,
+    folder: Path,
+    *,
+    library: str,
+    key: str = KEY,
+    times: Times = FAST,
+    connections: int = 1,
 ) -> Supervisor:
     """The daemon of one feed, connected to a venue."""
     settings = config.Settings(
@@ -105,7 +112,7 @@ def daemon_of(
         server=config.ServerSettings(listen=""),
         transport=config.TransportSettings(websocket=library),
         vendors={case.vendor: {**venue.options(), **_keys(case, key)}},
-        feeds={case.feed: case.section},
+        feeds={case.feed: {**case.section, "connections": connections}},
     )
     return Supervisor(settings, plan_feeds(settings, folder / "config.toml"), times=times)
 
@@ -128,12 +135,15 @@ async def recording(
     times: Times = FAST,
     library: str = "picows",
     rate: float = 400.0,
+    connections: int = 1,
 ) -> AsyncIterator[tuple[Venue, Supervisor]]:
     """A venue and a daemon that records it, both stopped in order on the way out."""
     venue = case.venue(key=KEY, secret=SECRET, rate=rate, faults=faults)
     await venue.start()
     try:
-        daemon = daemon_of(case, venue, folder, key=key, times=times, library=library)
+        daemon = daemon_of(
+            *(case, venue, folder), key=key, times=times, library=library, connections=connections
+        )
         for runner in daemon.feeds:
             runner.feed = replace(runner.feed, build=partial(_built, runner.feed.build, times))
         async with running(daemon):
@@ -356,3 +366,113 @@ async def test_a_frame_that_is_too_large_costs_the_connection_and_no_more(
 
     assert_recorded(venue, tmp_path, lost=started)  # what came behind it may be gone with it
     assert stats(daemon).disconnects["disconnected"] == 1
+
+
+def _channel(case: Case) -> adapters.Channel:
+    return adapters.load(case.vendor).channels[case.section["channel"]]
+
+
+def _numbered(case: Case) -> bool:
+    return bool(_channel(case).sequenced) and isinstance(case.adapter(), adapters.HasHistory)
+
+
+def _shared(case: Case) -> bool:
+    """The vendor allows more connections than one."""
+    return _channel(case).kind == "websocket" and not _channel(case).one_connection
+
+
+def assert_nothing_lost(venue: Venue, folder: Path) -> None:
+    """As `assert_recorded`, but for prices without a time: each connection sees its own."""
+    sent, found = heard(venue), recorded(venue, folder)
+    for kind, rows in sent.items():
+        assert rows - found[kind] == Counter(), f"{kind}: missing"
+        if kind != "ref_px":
+            assert found[kind] - rows <= (made(venue) if kind == "trade" else Counter()), kind
+
+
+@feeds_where(_numbered)
+async def test_a_jump_in_the_numbers_is_healed(case: Case, tmp_path: Path) -> None:
+    """Of ticks 100 to 115 nobody gets any; those that are trades are fetched."""
+    faults = Faults(skip=range(100, 116))
+    async with recording(case, tmp_path, faults=faults) as (venue, daemon):
+        (runner,) = daemon.feeds
+        assert runner.healer is not None
+        await until(lambda: venue.market.made > 250 and stats(daemon).filled > 0)
+        await until(lambda: not runner.healing)
+        started = len(venue.heard)
+        await until(lambda: len(venue.heard) > started + 20)
+        filled = stats(daemon).filled
+
+    assert_recorded(venue, tmp_path)
+    trades = read(tmp_path / "lake", "trade")
+    for _symbol, rows in trades.group_by("symbol"):
+        numbers = sorted(rows["sequence"])
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
+    holes = gaps(tmp_path).filter(cause="sequence", state="filled")
+    assert holes["rows_filled"].sum() == filled > 0
+    assert holes["rows_filled"].to_list() == holes["rows_lost"].to_list()
+
+
+@feeds_where(_shared)
+async def test_a_handover_loses_nothing(case: Case, tmp_path: Path) -> None:
+    """Every connection grows old in a second; the next one delivers before it is closed."""
+    async with recording(case, tmp_path) as (venue, daemon):
+        runner = daemon.feeds[0]
+        runner.feed = replace(runner.feed, build=partial(_short_lived, runner.feed.build))
+        venue.cut()  # the one that does not grow old
+        await until(lambda: venue.connections >= 5)
+        # from here on it stays, so that its last events arrive
+        runner.feed = replace(runner.feed, build=partial(_long_lived, runner.feed.build))
+        before = venue.connections
+        await until(lambda: venue.connections > before)
+        await until(lambda: len(venue.lines) == 1)
+
+    assert_nothing_lost(venue, tmp_path)
+    assert sum(stats(daemon).disconnects.values()) <= 1
+    assert stats(daemon).skipped == {}
+
+
+def _short_lived(build: Callable[[], Any]) -> Any:
+    adapter = build()
+    adapter.lifetime = 1.0
+    return adapter
+
+
+def _long_lived(build: Callable[[], Any]) -> Any:
+    adapter = build()
+    adapter.lifetime = 3600.0
+    return adapter
+
+
+@feeds_where(_shared)
+async def test_two_connections_cut_in_turn_lose_nothing(case: Case, tmp_path: Path) -> None:
+    async with recording(case, tmp_path, connections=2) as (venue, daemon):
+        await until(lambda: _listening(venue, 2))
+        for turn in range(2):
+            started = len(venue.heard)
+            await until(partial(_has_heard, venue, started + 40))
+            lines = sorted(venue.lines, key=lambda line: line.transport.get_extra_info("peername"))
+            before = venue.connections
+            lines[turn].transport.close()
+            await until(partial(_has_connected, venue, before))
+            await until(lambda: _listening(venue, 2))
+            assert stats(daemon).state == "live"
+
+    assert_nothing_lost(venue, tmp_path)
+    assert stats(daemon).disconnects == {"disconnected": 2}
+    told = gaps(tmp_path)
+    assert told.is_empty() or "disconnected" not in told["cause"].to_list()
+
+
+def _listening(venue: Venue, number: int) -> bool:
+    """So many connections get all that there is."""
+    counts = [len(line.topics) for line in venue.lines]
+    return len(counts) == number and min(counts) == max(counts) > 0
+
+
+def _has_heard(venue: Venue, number: int) -> bool:
+    return len(venue.heard) > number
+
+
+def _has_connected(venue: Venue, before: int) -> bool:
+    return venue.connections > before

@@ -43,8 +43,8 @@ async def sending(*parts: bytes, status: int = 200, endless: bool = False) -> As
         for part in parts:
             await response.write(part)
             await asyncio.sleep(0.01)
-        while endless:
-            await asyncio.sleep(0.05)
+        if endless:
+            await asyncio.Event().wait()  # until the server is told to stop
         return response
 
     app = web.Application()
