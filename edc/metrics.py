@@ -126,6 +126,20 @@ class DaemonCollector(Collector):
         skipped = CounterMetricFamily(
             "edc_feed_skipped_frames", "Frames kept as dead letters.", labels=[*labels, "reason"]
         )
+        filled = CounterMetricFamily("edc_feed_filled_events", "Back-filled.", labels=labels)
+        refused = GaugeMetricFamily(
+            "edc_feed_refused_symbols", "Symbols that the vendor does not deliver.", labels=labels
+        )
+        first = CounterMetricFamily(
+            "edc_feed_path_first_events",
+            "Events in which this connection was first.",
+            labels=[*labels, "path"],
+        )
+        behind = CounterMetricFamily(
+            "edc_feed_path_behind_seconds",
+            "By how much it was late in the others.",
+            labels=[*labels, "path"],
+        )
         for stats in self._feeds():
             names = [stats.feed, stats.vendor]
             up.add_metric(names, float(stats.state == "live"))
@@ -133,6 +147,11 @@ class DaemonCollector(Collector):
             frames.add_metric(names, stats.frames)
             size.add_metric(names, stats.received_bytes)
             connects.add_metric(names, stats.connects)
+            filled.add_metric(names, stats.filled)
+            refused.add_metric(names, len(stats.refused))
+            for path, each in stats.paths.items():
+                first.add_metric([*names, str(path + 1)], each.first)
+                behind.add_metric([*names, str(path + 1)], each.behind_ns / SECOND)
             for family, counts in (
                 (ends, stats.disconnects),
                 (events, stats.events),
@@ -141,6 +160,7 @@ class DaemonCollector(Collector):
                 for label, count in counts.items():
                     family.add_metric([*names, label], count)
         yield from (up, last, frames, size, connects, ends, events, skipped)
+        yield from (filled, refused, first, behind)
 
     def _of_queues(self) -> Iterator[Metric]:
         labels = ["event_type"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edc.cli import app
 from edc.events import EVENT_TYPES, schema
-from edc.metrics import DaemonCollector, FeedStats, LaneStats
+from edc.metrics import DaemonCollector, FeedStats, LaneStats, PathStats
 from edc.queues import Queue, WhenFull
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +34,7 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
     stats = FeedStats("f", "v", "s", events={"trade": 1})
     stats.skipped["unknown"] += 1
     stats.disconnects["stale"] += 1
+    stats.paths[0] = PathStats()
     queue = Queue("trade", 1, WhenFull.BLOCK)
     collector = DaemonCollector(lambda: [stats], {"trade": queue}, {"trade": LaneStats("trade")})
     served = {
