@@ -6,6 +6,7 @@ library keeps six of them, so the fraction is read here, to the digit.
 
 import re
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 
 import polars as pl
@@ -105,6 +106,16 @@ def instant(number: int, unit: int) -> int:
     if not _EARLIEST <= ns < _LATEST:
         raise ValueError(f"{number} is beyond what 64 bits of nanoseconds hold")
     return ns
+
+
+def exact_instant(number: Decimal, unit: int) -> int:
+    """As `instant`, for a number with a fraction, of which every digit counts.
+
+    The bounds are looked at first: `1e999999999` is few letters, and would be many digits.
+    """
+    if not _EARLIEST <= number <= _LATEST:
+        raise ValueError(f"{number:.3e} is beyond what 64 bits of nanoseconds hold")
+    return instant(int(number * unit), 1)
 
 
 def parse_duration(value: object) -> float:

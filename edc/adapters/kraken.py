@@ -42,7 +42,7 @@ from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, each, refused, spaced
 from edc.symbols import Symbols, parted
-from edc.times import SECOND, instant, parse_iso
+from edc.times import SECOND, exact_instant, parse_iso
 from edc.transport import Frame, Request
 
 Stream = Literal["trade", "ticker"]
@@ -279,7 +279,7 @@ def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
     def trade(raw: Raw) -> Iterable[Event]:
         price, size, seconds, side, _kind, _misc, number = _rest_trade(raw)
         yield rows.trade(
-            *(frame.about, instant(int(seconds * SECOND), 1), price, size),
+            *(frame.about, exact_instant(seconds, SECOND), price, size),
             trade_id=str(number),
             side="buy" if side == "b" else "sell",
             sequence=number,

@@ -27,7 +27,7 @@ from edc.errors import Skippable
 from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
 from edc.fields import UNREADABLE, decimal
 from edc.symbols import Symbols
-from edc.times import MICROSECOND, MILLISECOND, SECOND, instant, parse_iso
+from edc.times import MICROSECOND, MILLISECOND, SECOND, exact_instant, parse_iso
 from edc.transport import Frame
 
 _KINDS: dict[str, type[Trade | Quote | RefPx]] = {"trade": Trade, "quote": Quote, "ref_px": RefPx}
@@ -45,6 +45,7 @@ _NEEDED = {
     "quote": ("symbol", "event_time"),
     "ref_px": ("symbol", "event_time", "price"),
 }
+_LONGEST_NUMBER = 20
 _UNITS = {"s": SECOND, "ms": MILLISECOND, "us": MICROSECOND, "ns": 1}
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 Path = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -121,7 +122,7 @@ class Webhook:
             if name in _NUMBERS:
                 values[name] = decimal(str(value) if isinstance(value, Decimal) else value)
             elif value is not None and name != "event_time":
-                values[name] = int(value) if name == "sequence" else _text(value)
+                values[name] = _number(value) if name == "sequence" else _text(value)
         given = values.pop("symbol", "").lower()
         symbol, asset_type = self._symbols.of("".join(given.split()))
         told = _at(row, self._fields["event_time"])
@@ -162,6 +163,14 @@ def _text(value: object) -> str:
     raise ValueError(f"{value!r} is no text")
 
 
+def _number(value: object) -> int:
+    """An integer, as number or as text; no power of ten, which is few letters and many digits."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    if not (text.lstrip("-").isdigit() and text.isascii() and len(text) < _LONGEST_NUMBER):
+        raise ValueError(f"{text or value!r} is no whole number")
+    return int(text)
+
+
 def _side(text: str) -> str:
     side = {"b": "buy", "buy": "buy", "s": "sell", "sell": "sell", "a": "sell"}.get(text.lower())
     if side is None:
@@ -175,8 +184,7 @@ def _time(told: object, form: str) -> int:
     if form == "iso" or isinstance(told, bool) or not isinstance(told, int | str | Decimal):
         raise ValueError(f"{told!r} is no time")
     try:
-        number = Decimal(told) * _UNITS[form]
-        return instant(int(number), 1)
+        return exact_instant(Decimal(told), _UNITS[form])
     except ArithmeticError:
         raise ValueError(f"{told!r} is no time") from None
 
