@@ -48,9 +48,6 @@ class Said(Struct):
     code: int | None = None
     msg: str = ""
     error: Problem | None = None
-
-
-class _Kind(Struct):
     e: str = ""
 
 
@@ -72,16 +69,14 @@ def trade(
     )
 
 
-def is_shutdown(said: Said, frame: Frame) -> bool:
+def is_shutdown(said: Said) -> bool:
     """The server is about to end this connection."""
-    if said.data:
-        return said.stream == "!serverShutdown"
-    return msgspec.json.decode(frame.data, type=_Kind).e == "serverShutdown"
+    return "serverShutdown" in (said.e, said.stream.removeprefix("!"))
 
 
-def is_answer(said: Said, frame: Frame) -> bool:
+def is_answer(said: Said) -> bool:
     """True for whatever carries no data by right."""
-    return bool(problem(said) is not None or said.result or is_shutdown(said, frame))
+    return bool(problem(said) is not None or said.result or is_shutdown(said))
 
 
 def problem(said: Said) -> Problem | None:
@@ -111,7 +106,7 @@ class Streams:
             said = read(frame.data)
         except UNREADABLE:
             return None
-        if is_shutdown(said, frame):
+        if is_shutdown(said):
             return Answer(leaving=True)
         streams = self._asked.get(said.id) if isinstance(said.id, int) else None
         wrong = problem(said)

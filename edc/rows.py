@@ -3,6 +3,10 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
+import msgspec
+from msgspec import Raw
+
+from edc.adapters import Hole
 from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
 from edc.fields import UNREADABLE
@@ -144,6 +148,38 @@ def refused(frame: Frame, vendor: str, said: str, *, wait: float = 60.0) -> EdcE
     if status in (401, 403):
         return Fatal(told, "check the API key and the plan it belongs to")
     return Fatal(told, "correct the feed's symbols or channel")
+
+
+def listed(frame: Frame, vendor: str) -> list[Raw]:
+    """The elements of a polled answer that is a list. Raises what it means if it is none."""
+    wrong = refused(frame, vendor, frame.data.decode(errors="replace"))
+    if wrong is not None:
+        raise wrong
+    try:
+        return msgspec.json.decode(frame.data, type=list[Raw])
+    except UNREADABLE as error:
+        raise Skippable("malformed", str(error)) from None
+
+
+def _numbers(last: Sequence[Event] | None) -> list[int]:
+    trades = [event for event in last or () if isinstance(event, Trade)]
+    return [trade.sequence for trade in trades if trade.sequence is not None]
+
+
+def first_missing(hole: Hole, last: Sequence[Event] | None) -> int | None:
+    """For pages that go up: the first number that is missing; None where there is no more."""
+    if hole.after is None or hole.before is None or last == []:
+        return None
+    start = 1 + max([hole.after, *_numbers(last)])
+    return start if start < hole.before else None
+
+
+def above_missing(hole: Hole, last: Sequence[Event] | None) -> int | None:
+    """For pages that go down: the number above what is missing; None where there is no more."""
+    if hole.after is None or hole.before is None or last == []:
+        return None
+    oldest = min([hole.before, *_numbers(last)])
+    return oldest if oldest > hole.after + 1 else None
 
 
 def spaced(texts: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -50,7 +50,7 @@ SEES = {
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
-    "edc.rows": ("errors", "events", "fields", "symbols", "transport"),
+    "edc.rows": ("adapters", "errors", "events", "fields", "symbols", "transport"),
     "edc.symbols": ("adapters", "errors", "events"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
     "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),

@@ -42,7 +42,7 @@ from edc.binance_wire import AggTrade, Streams, check, is_answer, read, time, tr
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows
+from edc.rows import Rows, first_missing
 from edc.symbols import Symbols
 from edc.transport import Frame, Request
 
@@ -173,7 +173,7 @@ class BinanceStream:
                 return list(_trades(self._rows, frame))
             said = read(frame.data)
             if not said.data or said.stream == "!serverShutdown":
-                if not is_answer(said, frame):
+                if not is_answer(said):
                     raise Skippable("unknown", "neither a stream's frame nor an answer")
                 return ()
             event = self._event[said.stream.partition("@")[2]](said.data, frame)
@@ -216,11 +216,8 @@ class BinanceStream:
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """`historicalTrades` from the first id that is missing, a thousand at a time."""
-        if hole.after is None or hole.before is None or last == []:
-            return None
-        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
-        start = 1 + max([hole.after, *(number for number in ids if number is not None)])
-        if start >= hole.before:
+        start = first_missing(hole, last)
+        if start is None or hole.before is None:
             return None
         name = hole.symbol.upper()
         params = {"symbol": name, "fromId": str(start)}

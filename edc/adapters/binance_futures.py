@@ -37,9 +37,9 @@ from edc.adapters import (
 )
 from edc.binance_wire import AggTrade, Streams, check, is_answer, read, time, trade
 from edc.errors import Skippable
-from edc.events import Event, Trade
+from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows
+from edc.rows import Rows, first_missing
 from edc.symbols import Symbols
 from edc.transport import Frame, Request
 
@@ -157,7 +157,7 @@ class BinanceFuturesStream:
             said = read(frame.data)
             if said.data and said.stream != "!serverShutdown":
                 return list(self._events(said.stream.partition("@")[2], said.data))
-            if is_answer(said, frame):
+            if is_answer(said):
                 return ()
         except UNREADABLE as error:
             raise Skippable("malformed", str(error)) from None
@@ -186,11 +186,8 @@ class BinanceFuturesStream:
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """Trades from the first id that is missing, a thousand at a time."""
-        if hole.after is None or hole.before is None or last == []:
-            return None
-        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
-        start = 1 + max([hole.after, *(number for number in ids if number is not None)])
-        if start >= hole.before:
+        start = first_missing(hole, last)
+        if start is None or hole.before is None:
             return None
         params = {"symbol": hole.symbol.upper(), "fromId": str(start)}
         params["limit"] = str(min(_PAGE, hole.before - start))

@@ -41,7 +41,7 @@ from edc.book import Book
 from edc.errors import Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Rows, each, listed
 from edc.symbols import Symbols, parted
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -268,13 +268,7 @@ class BitfinexRest:
         """The trades of an answer; whose they are, the request says."""
         if frame.data.startswith(b'["error",11010'):
             raise Retriable("rate_limited", "Bitfinex: ratelimit (11010)", 60.0)
-        wrong = refused(frame, "Bitfinex", frame.data.decode(errors="replace"))
-        if wrong is not None:
-            raise wrong
-        try:
-            rows = _raws(frame.data)
-        except UNREADABLE as error:
-            raise Skippable("malformed", str(error)) from None
+        rows = listed(frame, "Bitfinex")
         return each(reversed(rows), lambda raw: _made(self._rows, frame.about, raw))
 
 

@@ -36,7 +36,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Rows, each, listed
 from edc.symbols import Symbols
 from edc.times import MICROSECOND, SECOND, instant
 from edc.transport import Frame, Request
@@ -196,13 +196,7 @@ class BitstampRest:
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of an answer; it does not say whose they are, so the request does."""
-        wrong = refused(frame, "Bitstamp", frame.data.decode(errors="replace"))
-        if wrong is not None:
-            raise wrong
-        try:
-            rows = msgspec.json.decode(frame.data, type=list[Raw])
-        except UNREADABLE as error:
-            raise Skippable("malformed", str(error)) from None
+        rows = listed(frame, "Bitstamp")
 
         def trade(raw: Raw) -> Iterator[Event]:
             data = _rest_trade(raw)

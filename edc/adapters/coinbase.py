@@ -41,7 +41,7 @@ from edc.book import Book, Level
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Rows, above_missing, each, listed
 from edc.symbols import Symbols, parted
 from edc.times import parse_iso
 from edc.transport import Frame, Request
@@ -270,11 +270,8 @@ class CoinbaseExchange:
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """A thousand trades older than the end of the hole, then older ones."""
-        if hole.after is None or hole.before is None or last == []:
-            return None
-        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
-        oldest = min([hole.before, *(number for number in ids if number is not None)])
-        if oldest <= hole.after + 1:
+        oldest = above_missing(hole, last)
+        if oldest is None:
             return None
         return _request(self._rest_url, self._names[hole.symbol], str(oldest))
 
@@ -399,13 +396,7 @@ def _request(url: str, name: str, after: str = "") -> Request:
 
 def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
     """The trades of an answer, oldest first; whose they are, the request says."""
-    wrong = refused(frame, "Coinbase", frame.data.decode(errors="replace"))
-    if wrong is not None:
-        raise wrong
-    try:
-        raws = msgspec.json.decode(frame.data, type=list[Raw])
-    except UNREADABLE as error:
-        raise Skippable("malformed", str(error)) from None
+    raws = listed(frame, "Coinbase")
 
     def trade(raw: Raw) -> Iterator[Event]:
         yield _made(rows, _trade(raw), frame.about, by_maker=True)

@@ -39,9 +39,9 @@ from edc.adapters import (
     WebsocketUrl,
 )
 from edc.errors import Fatal, Retriable, Skippable
-from edc.events import Event, Trade
+from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused, spaced
+from edc.rows import Rows, each, first_missing, refused, spaced
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -253,11 +253,8 @@ class DeribitStream:
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """Trades by their numbers, a thousand at once."""
-        if hole.after is None or hole.before is None or last == []:
-            return None
-        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
-        start = 1 + max([hole.after, *(number for number in ids if number is not None)])
-        if start >= hole.before:
+        start = first_missing(hole, last)
+        if start is None or hole.before is None:
             return None
         params = {"instrument_name": hole.symbol.upper(), "start_seq": str(start)}
         params |= {"end_seq": str(hole.before - 1), "count": str(_PAGE), "sorting": "asc"}

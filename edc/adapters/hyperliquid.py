@@ -39,7 +39,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Rows, each, listed
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -249,13 +249,7 @@ class HyperliquidRest:
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of an answer."""
-        wrong = refused(frame, "Hyperliquid", frame.data.decode(errors="replace"))
-        if wrong is not None:
-            raise wrong
-        try:
-            trades = _raws(frame.data)
-        except UNREADABLE as error:
-            raise Skippable("malformed", str(error)) from None
+        trades = listed(frame, "Hyperliquid")
         return each(trades, lambda raw: _made(self._rows, raw))
 
 

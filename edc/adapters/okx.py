@@ -41,9 +41,9 @@ from edc.adapters import (
     WebsocketUrl,
 )
 from edc.errors import Fatal, Retriable, Skippable
-from edc.events import Event, Trade
+from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows, each, refused
+from edc.rows import Rows, above_missing, each, refused
 from edc.symbols import Symbols, parted
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -277,11 +277,8 @@ class OkxStream:
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """`history-trades`, a hundred older than the end of the hole, then older ones."""
-        if hole.after is None or hole.before is None or last == []:
-            return None
-        ids = [event.sequence for event in last or () if isinstance(event, Trade)]
-        oldest = min([hole.before, *(number for number in ids if number is not None)])
-        if oldest <= hole.after + 1:
+        oldest = above_missing(hole, last)
+        if oldest is None:
             return None
         params = {"instId": self._names[hole.symbol], "type": "1", "after": str(oldest)}
         params["limit"] = str(_PAGE)
