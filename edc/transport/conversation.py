@@ -110,7 +110,7 @@ class Conversation:
             return
         within = f"within {self._timing.confirm_within:g} s"
         if not self._accepted:
-            asked = _listed(self._open)
+            asked = _listed(list(self._open))
             raise Retriable("unconfirmed", f"the vendor accepted nothing of {asked} {within}")
         self._refuse(dict.fromkeys(list(self._open), f"not acknowledged {within}"))
         self.settled = True
