@@ -163,7 +163,7 @@ def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonColle
     labels = {name for _, pairs in samples for name, _ in pairs}
     assert labels == {"version", "feed", "vendor", "event_type", "reason", "stage"}
     assert all(name.startswith("edc_") for name, _ in samples)
-    assert len({name for name, _ in samples}) == 25
+    assert len({name for name, _ in samples}) == 27
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:

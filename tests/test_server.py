@@ -32,6 +32,8 @@ PLAIN = {  # name of the family: its labels
     "edc_feed_connects": {"feed", "vendor"},
     "edc_feed_filled_events": {"feed", "vendor"},
     "edc_feed_refused_symbols": {"feed", "vendor"},
+    "edc_feed_path_first_events": {"feed", "vendor", "path"},
+    "edc_feed_path_behind_seconds": {"feed", "vendor", "path"},
     "edc_feed_disconnects": {"feed", "vendor", "reason"},
     "edc_feed_events": {"feed", "vendor", "event_type"},
     "edc_feed_skipped_frames": {"feed", "vendor", "reason"},

@@ -116,9 +116,9 @@ async def test_an_event_is_on_disk_before_its_sender_is_told_so(tmp_path: Path) 
 
 async def test_a_retry_with_a_new_signature_is_one_row(tmp_path: Path) -> None:
     async with listening(tmp_path) as endpoint:
-        body = json.dumps(TRADE).encode()
+        body, now = json.dumps(TRADE).encode(), int(time.time())
         for seconds in (0, 1, 2):
-            headers = signed(body, at=time.time() - seconds)
+            headers = signed(body, at=now - seconds)
             assert (await endpoint.post("/hooks/relay", body, headers)).status_code == 200
 
     assert read(tmp_path / "lake", "trade").height == 1
@@ -283,9 +283,9 @@ async def test_what_cannot_be_stored_is_not_acknowledged(
         monkeypatch.setattr(endpoint.daemon.spool, "append", full)
         refused = await endpoint.post("/hooks/relay", BODY, signed(BODY))
         monkeypatch.setattr(endpoint.daemon.spool, "append", append)
-        retries = [refused]
+        retries, now = [refused], int(time.time())
         while retries[-1].status_code == 503:
-            headers = signed(BODY, at=time.time() - len(retries))
+            headers = signed(BODY, at=now - len(retries))
             retries.append(await endpoint.post("/hooks/relay", BODY, headers))
 
     assert refused.status_code == 503
