@@ -21,6 +21,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from edc import simulator as simulators
 from edc.simulator.tiingo import Faults, TiingoSimulator
 from tests import harness
 
@@ -475,6 +476,28 @@ def test_the_demo_stays_out_of_the_real_lake_and_off_the_real_vendor(configured:
     assert harness.read(configured / "lake-demo", "trade")["vendor"].unique().to_list() == [
         "tiingo_sim"
     ]
+
+
+@pytest.mark.parametrize("vendor", simulators.names())
+def test_the_demo_shows_any_vendor_that_has_a_simulator(vendor: str, tmp_path: Path) -> None:
+    done = edc("run", "--demo", "--vendor", vendor, "--duration", "1s", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    rows = [
+        harness.read(tmp_path / "data-demo", kind)["vendor"].unique().to_list()
+        for kind in ("trade", "quote", "ref_px")
+        if (tmp_path / "data-demo" / kind).exists()
+    ]
+    assert {name for names in rows for name in names} == {f"{vendor}_sim"}
+
+
+def test_a_vendor_that_cannot_be_simulated_is_named(tmp_path: Path) -> None:
+    unknown = edc("run", "--demo", "--vendor", "bloomberg", cwd=tmp_path)
+    without = edc("run", "--vendor", "binance", cwd=tmp_path)
+
+    assert unknown.returncode == without.returncode == 2
+    assert "'bloomberg' cannot be simulated; vendors are alpaca, " in unknown.stderr
+    assert without.stderr == "edc: --vendor: simulates a vendor; use it with --demo\n"
 
 
 def test_the_demo_finds_a_place_beside_the_current_folder(tmp_path: Path) -> None:
