@@ -49,7 +49,7 @@ def candidates(*, peers: bool) -> list[Candidate]:
     for workload in WORKLOADS.values():
         known = workload.name in FEEDS
         if not known:
-            out.print(f"edc has no adapter for {workload.name} yet: only its peers are measured")
+            out.print(f"edc is not run on {workload.name} yet: only its peers are measured")
         for library in ("picows", "websockets"):
             if known:
                 run = partial(_edc, library)
@@ -86,16 +86,27 @@ def _peer(command: list[str | Path], path: str, load: Load, folder: Path) -> Rea
 
 
 def measure(chosen: list[Candidate], load: Load, rounds: int) -> dict[Candidate, list[Reading]]:
-    """All in turn, as often as there are rounds. Raises RuntimeError."""
+    """All in turn, as often as there are rounds. Raises RuntimeError where edc's run is wrong.
+
+    A peer that fails, since another version of it was installed, is told and left out.
+    """
     readings: defaultdict[Candidate, list[Reading]] = defaultdict(list)
+    failed: set[Candidate] = set()
     for number in range(rounds):
-        for candidate in chosen:
+        for candidate in [each for each in chosen if each not in failed]:
             folder = Path(tempfile.mkdtemp(prefix="edc-bench-"))
             events = max(1000, int(load.events * candidate.part))
             own = replace(load, workload=candidate.workload, events=events)
             with out.status(f"round {number + 1} of {rounds}: {candidate.name}"):
                 try:
-                    readings[candidate].append(candidate.run(own, folder / "run"))
+                    reading = candidate.run(own, folder / "run")
+                except RuntimeError as error:
+                    if candidate.name.startswith("edc"):
+                        raise
+                    out.print(f"{candidate.name} failed and is left out: {error}")
+                    failed.add(candidate)
+                else:
+                    readings[candidate].append(reading)
                 finally:
                     shutil.rmtree(folder)
     return readings
