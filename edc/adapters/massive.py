@@ -9,9 +9,11 @@ subscriptions after `auth_success`; each topic is acknowledged by itself.
   can be seen. `x` is the exchange's number, as sent. `ds`, a size with fractions, goes before `s`.
 * Sizes of stock quotes are disputed: round lots by old pages, shares since 2025-11-03 by later
   ones. They are taken as shares unless `quote_size_unit` says `lots`.
-* FX quotes have no sizes; pairs come as `USD/CNH`, `EUR-USD` or `C:EUR-USD`. UNCONFIRMED: that
-  crypto conditions 1 and 2 are sides; they are kept as conditions.
-* `max_connections` comes after a subscription was accepted, and then the end: a minute is waited.
+* FX quotes have no sizes. Pairs are written `USD/CNH`, `EUR-USD` or `C:EUR-USD`, in quotes as in
+  acknowledgements, whichever was asked for. UNCONFIRMED: that crypto conditions 1 and 2 are sides;
+  they are kept as conditions.
+* `max_connections` comes after a subscription was accepted, and then the end: a minute is waited. A
+  status that the pages do not list is kept as a dead letter.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,7 +21,7 @@ from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edc.adapters import (
     Adapter,
@@ -51,7 +53,13 @@ _TOPICS: dict[str, dict[Take, str]] = {
 }
 _AT_ONCE = 200
 _LOT = 100
-_SHARD = "subscribed to: "
+_SUBSCRIBED = "subscribed to: "
+_FINE = ("connected", "auth_success", "success")
+_POLLED: dict[str, tuple[Take, ...]] = {
+    "stocks_rest": ("trades", "quotes"),
+    "forex_rest": ("quotes",),
+    "crypto_rest": ("trades",),
+}
 
 
 class MassiveVendorOptions(VendorOptions):
@@ -68,9 +76,24 @@ class MassiveFeedOptions(FeedOptions):
     quote_size_unit: Literal["shares", "lots"] = "shares"
     interval: Duration = Field(60.0, ge=1)
 
+    @model_validator(mode="after")
+    def _some(self) -> "MassiveFeedOptions":
+        offered = _POLLED.get(self.channel) or tuple(_TOPICS.get(self.channel, self.take))
+        if not set(offered) & set(self.take):
+            raise ValueError(f"{self.channel} has {' and '.join(offered)}; take some of it")
+        return self
+
 
 class _Status(Struct, tag_field="ev", tag="status"):
     status: str
+    message: str = ""
+
+
+class _Told(Struct):
+    """Any message, as far as it may be a status: data that is bad hides no acknowledgement."""
+
+    ev: str = ""
+    status: str = ""
     message: str = ""
 
 
@@ -168,6 +191,7 @@ class _Answered(Struct):
     message: str = ""
 
 
+_told = msgspec.json.Decoder(list[_Told]).decode
 _all = msgspec.json.Decoder(list[_Any]).decode
 _one = msgspec.json.Decoder(_Any).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
@@ -195,7 +219,7 @@ class _Makes:
 
         symbols = Symbols(plan, call)
         if self.kind == "forex":
-            for form in ("{}-{}", "C:{}-{}", "C:{}{}"):
+            for form in ("{}-{}", "{}{}"):
                 parts = [(form.format(*name.split("/")), name) for name in symbols.names]
                 symbols.also(parts)
         self.rows = Rows(symbols)
@@ -236,7 +260,8 @@ class _Makes:
     def _forex_quote(self, data: _ForexQuote) -> Iterator[Event]:
         exchange = _text(data.x)
         yield self.rows.quote(
-            *(data.p, instant(data.t, MILLISECOND), data.b, None, data.a, None),
+            *(data.p.removeprefix("C:"), instant(data.t, MILLISECOND)),
+            *(data.b, None, data.a, None),
             bid_exchange=exchange,
             ask_exchange=exchange,
         )
@@ -277,6 +302,9 @@ class MassiveStream:
         self.topics = {
             f"{kind}.{name}": symbols.of(name)[0] for kind in kinds for name in symbols.names
         }
+        self._topic_of = {
+            (topic.partition(".")[0], symbol): topic for topic, symbol in self.topics.items()
+        }
         self._wanted = [f"{kind}.*" for kind in kinds] if symbols.everything else list(self.topics)
 
     def subscribe(self) -> Sequence[str]:
@@ -286,21 +314,28 @@ class MassiveStream:
     def answer(self, frame: Frame) -> Answer | None:
         """The key after the greeting, subscriptions after it was accepted."""
         try:
-            messages = _all(frame.data)
+            messages = [message for message in _told(frame.data) if message.ev == "status"]
         except UNREADABLE:
             return None
         send: list[str] = []
         accepted: list[str] = []
         for message in messages:
-            if not isinstance(message, _Status):
-                continue
             if message.status == "connected":
                 send.append(_said("auth", self._key))
             elif message.status == "auth_success":
                 send += [_said("subscribe", ",".join(some)) for some in self._pieces()]
-            elif message.status == "success" and message.message.startswith(_SHARD):
-                accepted += message.message.removeprefix(_SHARD).split(",")
+            elif message.status == "success" and message.message.startswith(_SUBSCRIBED):
+                told = message.message.removeprefix(_SUBSCRIBED).split(",")
+                accepted += [self._asked(topic.strip()) for topic in told]
         return Answer(send=send, accepted=accepted) if send or accepted else None
+
+    def _asked(self, topic: str) -> str:
+        """How we have written a topic that is acknowledged; pairs come in several spellings."""
+        kind, _, name = topic.partition(".")
+        symbols, name = self._makes.rows.symbols, name.removeprefix("C:")
+        if symbols.everything or not symbols.has(name):
+            return topic
+        return self._topic_of.get((kind, symbols.of(name)[0]), topic)
 
     def _pieces(self) -> list[Sequence[str]]:
         return spaced(self._wanted, _AT_ONCE)
@@ -314,18 +349,19 @@ class MassiveStream:
                 raws = _raws(frame.data)
             except UNREADABLE:
                 raise Skippable("malformed", str(error)) from None
-            return each(raws, self._of)
-        for message in messages:
-            if isinstance(message, _Status):
-                _tell(message)
-        return each(messages, self._makes.of)
+            return each(raws, self._read)
+        return each(messages, self._of)
 
-    def _of(self, raw: Raw) -> Iterable[Event]:
+    def _read(self, raw: Raw) -> Iterable[Event]:
+        """One of several messages, of which some cannot be read."""
         try:
             message = _one(raw)
         except msgspec.ValidationError as error:
             unknown = "`$.ev`" in str(error)
             raise Skippable("unknown" if unknown else "malformed", str(error)) from None
+        return self._of(message)
+
+    def _of(self, message: _Any) -> Iterable[Event]:
         if isinstance(message, _Status):
             _tell(message)
         return self._makes.of(message)
@@ -349,6 +385,8 @@ def _tell(status: _Status) -> None:
             raise Fatal(said, "take a channel that your plan includes")
         case "error":
             raise Fatal(said, "correct the feed's symbols or channel")
+    if status.status not in _FINE:
+        raise Skippable("unknown", said)
 
 
 class MassiveRest:
@@ -390,10 +428,13 @@ class MassiveRest:
         if wrong is not None:
             raise wrong
         take, _, name = frame.about.partition(" ")
+        stocks = self._makes.kind == "stocks"
+        raw = said.results if stocks else said.last
+        if not raw:
+            problem = said.error or said.message or "an answer without a value"
+            raise Skippable("unknown", f"Massive: {problem}")
         try:
-            if self._makes.kind == "stocks":
-                return list(self._stock(take, name, said.results))
-            return list(self._pair(take, name, said.last))
+            return list((self._stock if stocks else self._pair)(take, name, raw))
         except UNREADABLE as error:
             raise Skippable("malformed", str(error)) from None
 
