@@ -47,6 +47,8 @@ class Times:
     longest_delay: float = 60.0
     healthy_after: float = _HEALTHY_AFTER
     ledger: float = 1.0
+    history: float = 5.0
+    """After a silence, before its vendor's history is asked: it may lag."""
 
     def backoff(self) -> Backoff:
         """Waiting times, from the first on."""

@@ -1,21 +1,22 @@
 """Back-fill: what a gap has missed is asked of the vendor's REST, until nothing is missing.
 
 A hole is a jump in the numbers of a symbol's trades; it is known exactly, and so is whether it is
-filled. After a restart the last number in the lake is held against the first one received, and
-holes that the last run left open are taken up again.
+filled. Where nothing is numbered it is a silence of the feed: the time is asked for, symbol by
+symbol, and what the lake has already is left out. After a restart the last number in the lake is
+held against the first one received, and holes that the last run left open are taken up again.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection
 from itertools import pairwise
 
-from edc.adapters import HasHistory, Hole
+from edc.adapters import HasHistory, HasSpans, Hole
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event, Gap, Trade
-from edc.held import Held
+from edc.held import Held, mark_of
 from edc.ingest import Ingest
 from edc.ledger import Ledger
 from edc.plan import Feed
@@ -31,10 +32,17 @@ _NEAR = 3600 * SECOND
 """How far from its span in the ledger the ends of a hole are looked for."""
 
 
+def by_time(feed: Feed) -> bool:
+    """True for a feed of which a silence can be filled, though nothing in it is numbered."""
+    return isinstance(feed.build(), HasSpans)
+
+
 class Healer:
     """Fills the holes of one feed, one after the other, no faster than its vendor allows.
 
-    `within` is how long ago a hole may have begun, in seconds; older ones stay open.
+    `within` is how long ago a hole may have begun, in seconds; older ones stay open. `safe` returns
+    when what is queued of these event types can be read by `held`, `settle` is how many seconds
+    after a silence it is asked for: what was on its way then has arrived.
     """
 
     def __init__(
@@ -45,8 +53,14 @@ class Healer:
         within: float,
         backoff: Callable[[], Backoff],
         now_ns: Callable[[], int] = time.time_ns,
+        *,
+        safe: Callable[[Collection[str]], Awaitable[None]],
+        settle: float = 0.0,
     ) -> None:
         adapter = feed.build()
+        self._spans = tuple(adapter.spans) if isinstance(adapter, HasSpans) else ()
+        self._safe = safe
+        self._settle = settle
         self._history = adapter if isinstance(adapter, HasHistory) else None
         self._decode = adapter.decode
         self._feed = feed
@@ -55,7 +69,7 @@ class Healer:
         self._within = within
         self._backoff = backoff
         self._now_ns = now_ns
-        self._waiting: deque[tuple[Hole, Gap]] = deque(maxlen=_MOST_WAITING)
+        self._waiting: deque[tuple[Hole | None, Gap]] = deque(maxlen=_MOST_WAITING)
         self._stir = asyncio.Event()
         self._asked = 0.0
         self._busy = False
@@ -65,14 +79,28 @@ class Healer:
     def hole(self, hole: Hole, gap: Gap) -> None:
         """A hole has been found. Where there is no history it stays open."""
         if self._history is not None:
-            self._waiting.append((hole, gap))
-            self.pending = len(self._waiting) + self._busy
-            self._stir.set()
+            self._await(hole, gap)
+
+    def silence(self, gap: Gap) -> None:
+        """Nothing came for a while. Where the vendor's history is not asked by time it stays so."""
+        if self._spans:
+            self._await(None, gap)
+
+    def _await(self, hole: Hole | None, gap: Gap) -> None:
+        self._waiting.append((hole, gap))
+        self.pending = len(self._waiting) + self._busy
+        self._stir.set()
 
     async def begin(self, ingest: Ingest) -> None:
         """Tell `ingest` where the last run ended, and take up the holes that it left open."""
         since = self._now_ns() - int(self._within * SECOND)
         source = self._feed.source
+        if self._spans:
+            name = self._feed.name
+            for gap in await asyncio.to_thread(self._held.open_spans, source, name, since):
+                self.silence(gap)
+        if not self._feed.channel.sequenced:
+            return
         ingest.remember(await asyncio.to_thread(self._held.last, source, since))
         if self._history is None:
             return
@@ -105,7 +133,10 @@ class Healer:
                 while self._waiting:
                     self._busy = True
                     hole, gap = self._waiting.popleft()
-                    await self._heal(client, self._history, hole, gap, ingest)
+                    if hole is None:
+                        await self._heal_silence(client, self._history, gap, ingest)
+                    else:
+                        await self._heal(client, self._history, hole, gap, ingest)
                     self._busy = False
                     self.pending = len(self._waiting)
                 self._stir.clear()
@@ -119,41 +150,93 @@ class Healer:
         gap: Gap,
         ingest: Ingest,
     ) -> None:
-        """Fill one hole and tell the ledger; try again what may heal."""
-        fields = {"feed": self._feed.name, "vendor": self._feed.vendor}
-        if hole.started_at < self._now_ns() - int(self._within * SECOND):
-            log.warning("a gap of %s is too old to be filled", hole.symbol, extra=fields)
+        """Fill one hole and tell the ledger."""
+        if self._too_old(gap):
             return
+        found = _Numbered(hole)
+        try:
+            if not await self._fill(client, history, found, ingest):
+                return
+        except Fatal as error:
+            log.error("back-fill of %s: %s", hole.symbol, error, extra=self._fields)
+        self._ledger.healed(gap, found.count)
+        log.info(
+            "back-fill of %s: %d of %s missing trades",
+            *(hole.symbol, found.count, gap.rows_lost),
+            extra=self._fields,
+        )
+
+    async def _heal_silence(
+        self, client: fetch.Client, history: HasHistory, gap: Gap, ingest: Ingest
+    ) -> None:
+        """Ask for all that a silence has missed, and tell the ledger."""
+        if self._too_old(gap):
+            return
+        await asyncio.sleep(gap.ended_at / SECOND + self._settle - self._now_ns() / SECOND)
+        await self._safe({event_type for event_type, _ in self._spans})
+        span = (gap.started_at, gap.ended_at)
+        filled, whole = 0, True
+        for event_type, symbol in self._spans:
+            known = await asyncio.to_thread(
+                self._held.marks, event_type, self._feed.source, symbol, *span
+            )
+            found = _Timed(Hole(symbol, None, None, *span, event_type), known)
+            try:
+                if not await self._fill(client, history, found, ingest):
+                    return
+            except Fatal as error:  # the others would be refused for the same reason
+                log.error("back-fill of %s: %s", symbol, error, extra=self._fields)
+                whole = False
+            filled += found.count
+            if not whole:
+                break
+        self._ledger.healed(gap, filled, whole=whole)
+        log.info("back-fill of a silence: %d events", filled, extra=self._fields)
+
+    def _too_old(self, gap: Gap) -> bool:
+        old = gap.started_at < self._now_ns() - int(self._within * SECOND)
+        if old:
+            log.warning("a gap of %s is too old to be filled", gap.feed, extra=self._fields)
+        return old
+
+    @property
+    def _fields(self) -> dict[str, object]:
+        return {"feed": self._feed.name, "vendor": self._feed.vendor}
+
+    async def _fill(
+        self,
+        client: fetch.Client,
+        history: HasHistory,
+        found: "_Numbered | _Timed",
+        ingest: Ingest,
+    ) -> bool:
+        """Ask until all has come, again where it may heal; False if it did not. Raises Fatal."""
         backoff = self._backoff()
         for left in reversed(range(_TRIES)):
             try:
-                filled = await self._fill(client, history, hole, ingest)
+                await self._ask(client, history, found, ingest)
             except Retriable as error:
                 delay = error.after if error.after is not None else backoff.next_delay()
                 log.warning(
-                    "back-fill of %s: %s; %d tries left", hole.symbol, error, left, extra=fields
+                    "back-fill of %s: %s; %d tries left",
+                    *(found.hole.symbol, error, left),
+                    extra=self._fields,
                 )
                 await asyncio.sleep(delay)
-                continue
-            except Fatal as error:
-                log.error("back-fill of %s: %s", hole.symbol, error, extra=fields)
-                filled = 0
-            self._ledger.healed(gap, filled)
-            log.info(
-                "back-fill of %s: %d of %s missing trades",
-                hole.symbol,
-                filled,
-                gap.rows_lost,
-                extra=fields,
-            )
-            return
+            else:
+                return True
+        return False
 
-    async def _fill(
-        self, client: fetch.Client, history: HasHistory, hole: Hole, ingest: Ingest
-    ) -> int:
-        """Ask page after page; how many of the missing trades came. Raises Fatal or Retriable."""
+    async def _ask(
+        self,
+        client: fetch.Client,
+        history: HasHistory,
+        found: "_Numbered | _Timed",
+        ingest: Ingest,
+    ) -> None:
+        """Ask page after page, and queue what is missing. Raises Fatal or Retriable."""
         last: list[Event] | None = None
-        found: set[int] = set()
+        hole = found.hole
         while (request := history.page(hole, last)) is not None:
             await asyncio.sleep(max(0.0, self._asked + history.history_every - time.monotonic()))
             self._asked = time.monotonic()
@@ -163,22 +246,49 @@ class Healer:
             except Skippable as error:
                 last = [event for event in error.events if isinstance(event, Event)]
                 log.warning("back-fill of %s: %s", hole.symbol, error)
-            missing = [
-                event
-                for event in last
-                if isinstance(event, Trade)
-                and event.symbol == hole.symbol
-                and _within(hole, event)
-                and event.sequence not in found
-            ]
-            found.update(event.sequence for event in missing if event.sequence is not None)
+            missing = [event for event in last if event.symbol == hole.symbol and found.new(event)]
             ingest.fill(missing, frame.received_ns)
             await ingest.room()
-        return len(found)
 
 
-def _within(hole: Hole, trade: Trade) -> bool:
-    number = trade.sequence
-    if number is None or hole.after is None or hole.before is None:
-        return False
-    return hole.after < number < hole.before
+class _Numbered:
+    """The trades of a jump that have come, by number."""
+
+    def __init__(self, hole: Hole) -> None:
+        self.hole = hole
+        self._found: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self._found)
+
+    def new(self, event: Event) -> bool:
+        """True for a trade that is missing, once."""
+        hole, number = self.hole, event.sequence if isinstance(event, Trade) else None
+        if number is None or hole.after is None or hole.before is None:
+            return False
+        if not hole.after < number < hole.before or number in self._found:
+            return False
+        self._found.add(number)
+        return True
+
+
+class _Timed:
+    """The events of a silence that have come and were not `known`."""
+
+    def __init__(self, hole: Hole, known: set[tuple[object, ...]]) -> None:
+        self.hole = hole
+        self.count = 0
+        self._known = known
+
+    def new(self, event: Event) -> bool:
+        """True for an event that is missing, once."""
+        hole = self.hole
+        if event.event_type != hole.event_type:
+            return False
+        mark = mark_of(event)
+        if not hole.started_at <= event.event_time <= hole.ended_at or mark in self._known:
+            return False
+        self._known.add(mark)
+        self.count += 1
+        return True

@@ -12,14 +12,28 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from edc import partitions
-from edc.events import Gap
+from edc.events import Event, Gap
 from edc.seal import UNREADABLE
 from edc.spool import BadChunkError, Spool, read_chunk
 
 log = logging.getLogger(__name__)
 
+_MARKS = {
+    "trade": ("trade_id", "exchange", "event_time", "last_price", "last_size"),
+    "quote": ("sequence", "bid_exchange", "event_time", "bid", "ask"),
+}
+"""An id, whose it is, and what stands for it where there is none."""
 _GAP_KEYS = ("feed", "vendor", "source", "symbol", "started_at", "ended_at", "cause", "rows_lost")
 _TIMES = ("started_at", "ended_at", "event_time", "created_at")
+
+
+def mark_of(event: Event) -> tuple[object, ...]:
+    """What tells an event from the others of its symbol: an id, else its time and prices."""
+    return _mark([getattr(event, name) for name in _MARKS[event.event_type]])
+
+
+def _mark(values: Sequence[object]) -> tuple[object, ...]:
+    return tuple(values[:2] if values[0] is not None else values[2:])
 
 
 class Held:
@@ -46,20 +60,31 @@ class Held:
             numbers.update(rows.filter(symbol=symbol)["sequence"].drop_nulls())
         return sorted(numbers)
 
-    def ids(self, source: str, symbol: str, start: int, end: int) -> set[str]:
-        """The ids of a symbol's trades of a time."""
-        ids: set[str] = set()
-        for rows in self._rows("trade", start, end, ("symbol", "trade_id"), source):
-            ids.update(rows.filter(symbol=symbol)["trade_id"].drop_nulls())
-        return ids
+    def marks(
+        self, event_type: str, source: str, symbol: str, start: int, end: int
+    ) -> set[tuple[object, ...]]:
+        """What tells the events of a symbol and a time from each other: see `mark_of`."""
+        columns = _MARKS[event_type]
+        marks: set[tuple[object, ...]] = set()
+        for rows in self._rows(event_type, start, end, ("symbol", *columns), source):
+            marks.update(_mark(row) for row in rows.filter(symbol=symbol).select(columns).rows())
+        return marks
 
     def open_holes(self, source: str, since: int) -> list[Gap]:
         """The counted gaps of single symbols since a moment that no second row has closed."""
+        return self._open(source, since, pl.col("symbol").is_not_null(), cause="sequence")
+
+    def open_spans(self, source: str, feed: str, since: int) -> list[Gap]:
+        """The silences of a feed since a moment that no second row has closed."""
+        whole = pl.col("symbol").is_null() & pl.col("rows_lost").is_null()
+        return self._open(source, since, whole, feed=feed)
+
+    def _open(self, source: str, since: int, which: pl.Expr, **equal: str) -> list[Gap]:
         columns = (*_GAP_KEYS, "state")
         rows = list(self._rows("gap", since, 1 << 62, columns, source))
         if not rows:
             return []
-        gaps = pl.concat(rows).filter(pl.col("symbol").is_not_null(), cause="sequence").unique()
+        gaps = pl.concat(rows).filter(which, **equal).unique()
         closed = gaps.filter(pl.col("state") != "open")
         left = gaps.filter(state="open").join(closed, _GAP_KEYS, "anti", nulls_equal=True)
         return [Gap(**row, created_at=0) for row in left.sort("started_at").iter_rows(named=True)]

@@ -52,6 +52,7 @@ class Ingest:
         rising: Collection[str] = (),
         connections: int = 1,
         on_hole: Callable[[Hole, Gap], None] | None = None,
+        on_silence: Callable[[Gap], None] | None = None,
         tap: Callable[[Frame], None] | None = None,
     ) -> None:
         self.stats = stats
@@ -69,6 +70,7 @@ class Ingest:
         self._gone: dict[int, int] = {}
         """Connections that have just ended, and when."""
         self._on_hole = on_hole
+        self._on_silence = on_silence
         self._tap = tap
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
@@ -372,7 +374,9 @@ class Ingest:
     def _close_silence(self, ended_at: int) -> None:
         if self._silence is not None:
             cause, since = self._silence
-            self._ledger.silent(self._origin, cause, since, ended_at)
+            gap = self._ledger.silent(self._origin, cause, since, ended_at)
+            if self._on_silence is not None:
+                self._on_silence(gap)
             self._silence = None
             self._begun = max(self._begun, ended_at)
 

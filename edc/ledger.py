@@ -68,9 +68,9 @@ class Ledger:
         loss.ended_at = max(loss.ended_at, ended_at)
         loss.rows = None if loss.rows is None or rows is None else loss.rows + rows
 
-    def silent(self, origin: Origin, cause: str, started_at: int, ended_at: int) -> None:
+    def silent(self, origin: Origin, cause: str, started_at: int, ended_at: int) -> Gap:
         """A span in which a feed delivered nothing that can be trusted to be all."""
-        self._add(origin, cause, None, _Loss(started_at, ended_at, None))
+        return self._add(origin, cause, None, _Loss(started_at, ended_at, None))
 
     def hole(
         self, origin: Origin, cause: str, span: tuple[int, int], rows: int, symbol: str
@@ -79,9 +79,13 @@ class Ledger:
         loss = _Loss(*span, rows)
         return self._add(origin, cause, symbol, loss)
 
-    def healed(self, gap: Gap, filled: int) -> None:
-        """What has become of a hole: a second row, which says how many rows came back."""
-        whole = gap.rows_lost is not None and filled >= gap.rows_lost
+    def healed(self, gap: Gap, filled: int, *, whole: bool | None = None) -> None:
+        """What has become of a hole: a second row, which says how many rows came back.
+
+        `whole` says whether that is all, where the ledger has not counted what is missing.
+        """
+        if whole is None:
+            whole = gap.rows_lost is not None and filled >= gap.rows_lost
         self._queue.put(
             msgspec.structs.replace(
                 gap,

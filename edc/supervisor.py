@@ -26,7 +26,7 @@ from edc.deliver import Deliver
 from edc.errors import Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Hooked, Times
-from edc.healing import Healer
+from edc.healing import Healer, by_time
 from edc.held import Held
 from edc.ingest import Ingest
 from edc.lake import Lake
@@ -143,8 +143,12 @@ class Supervisor:
     ) -> FeedRunner:
         within, ledger = self.settings.backfill.within, self._books.ledger
         healer = None
-        if feed.channel.sequenced and within is not None:
-            healer = Healer(feed, ledger, held, within, self._times.backoff, self._now_ns)
+        if within is not None and (feed.channel.sequenced or by_time(feed)):
+            healer = Healer(
+                *(feed, ledger, held, within, self._times.backoff, self._now_ns),
+                safe=self._safe,
+                settle=self._times.history,
+            )
         stats = FeedStats(feed.name, feed.vendor, feed.source)
         ingest = Ingest(
             stats,
@@ -156,6 +160,7 @@ class Supervisor:
             rising=feed.channel.rising,
             connections=feed.connections,
             on_hole=healer.hole if healer else None,
+            on_silence=healer.silence if healer else None,
         )
         hooked = Hooked(self._hooks, self._safe)
         return FeedRunner(

@@ -29,6 +29,7 @@ FAST = Times(
     first_delay=0.02,
     longest_delay=0.1,
     ledger=0.05,
+    history=0.1,
 )
 """A daemon in a hurry."""
 

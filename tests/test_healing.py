@@ -13,8 +13,10 @@ from edc.audit.record import ledger
 from edc.events import Gap, to_frame
 from edc.healing import Healer
 from edc.plan import plan_feeds
+from edc.simulator.alpaca import AlpacaVenue
 from edc.simulator.binance import BinanceVenue
-from edc.simulator.venue import Faults
+from edc.simulator.massive import MassiveVenue
+from edc.simulator.venue import Faults, Venue
 from edc.supervisor import Supervisor
 from tests.harness import FAST, read, running, until
 
@@ -212,3 +214,89 @@ def test_a_second_row_takes_the_place_of_the_open_one_in_an_audit(
     (row,) = ledger([folder], "UTC", (0, 100)).iter_rows(named=True)
 
     assert row["state"] == state
+
+
+VENUES: dict[str, tuple[type[Venue], list[str]]] = {
+    "alpaca": (AlpacaVenue, ["stocks", "crypto", "packed"]),
+    "massive": (MassiveVenue, ["stocks", "crypto"]),
+}
+BY_TIME = [(vendor, name) for vendor, (_, names) in VENUES.items() for name in names]
+
+
+def by_time(venue: Venue, vendor: str, name: str, folder: Path) -> Supervisor:
+    """A daemon that takes the trades of one of a venue's feeds, which are not numbered."""
+    options = {"history_every": "0s"} if vendor == "massive" else {}
+    keys = {"api_key": venue.key} | ({"api_secret": venue.secret} if vendor == "alpaca" else {})
+    settings = config.Settings(
+        storage=config.StorageSettings(path=folder / "lake"),
+        spool=config.SpoolSettings(interval="50ms"),
+        server=config.ServerSettings(listen=""),
+        vendors={vendor: {**venue.options(), **keys}},
+        feeds={"it": {"vendor": vendor, "take": ["trades"], **options, **venue.feeds[name]}},
+    )
+    return Supervisor(settings, plan_feeds(settings, folder / "config.toml"), times=FAST)
+
+
+def assert_every_id_once(folder: Path) -> None:
+    trades = read(folder / "lake", "trade")
+    for symbol in trades["symbol"].unique():
+        ids = sorted(map(int, trades.filter(symbol=symbol)["trade_id"]))
+        assert ids == list(range(ids[0], ids[-1] + 1)), symbol
+        assert len(ids) > 20
+
+
+@pytest.mark.parametrize(("vendor", "name"), BY_TIME)
+async def test_a_silence_is_filled_by_time(tmp_path: Path, vendor: str, name: str) -> None:
+    """Of the cut's trades some were received before it: they are not there twice."""
+    venue = VENUES[vendor][0](rate=600.0)
+    await venue.start()
+    try:
+        daemon = by_time(venue, vendor, name, tmp_path)
+        async with running(daemon):
+            await until(lambda: venue.market.made > 300)
+            venue.faults.handshakes = [503, 503, 503]
+            venue.cut()
+            await until(lambda: not venue.faults.handshakes)
+            await healed(daemon)
+            made = venue.market.made
+            await until(lambda: venue.market.made > made + 100)
+            filled = daemon.feeds[0].stats.filled
+    finally:
+        await venue.stop()
+
+    assert_every_id_once(tmp_path)
+    gaps = read(tmp_path / "lake", "gap").filter(pl.col("cause").is_in(["disconnected", "refused"]))
+    told = gaps.filter(state="filled")
+    assert told["rows_filled"].sum() == filled > 0
+    assert told.height == gaps.filter(state="open").height
+
+
+async def test_a_silence_over_a_restart_is_filled_and_what_the_vendor_refuses_is_told(
+    tmp_path: Path,
+) -> None:
+    venue = AlpacaVenue(rate=600.0)
+    await venue.start()
+    try:
+        async with running(by_time(venue, "alpaca", "crypto", tmp_path)):
+            await until(lambda: venue.market.made > 300)
+        made = venue.market.made
+        await until(lambda: venue.market.made > made + 300)
+        venue.faults.answers = [(403, '{"message": "subscription does not permit this"}')]
+        daemon = by_time(venue, "alpaca", "crypto", tmp_path)
+        async with running(daemon):
+            await until(lambda: not venue.faults.answers and not healer(daemon).pending)
+        gaps = read(tmp_path / "lake", "gap").filter(cause="stopped")
+        assert sorted(gaps["state"]) == ["open", "unfillable"]
+        assert gaps.filter(state="unfillable")["rows_filled"].to_list() == [0]
+
+        made = venue.market.made
+        await until(lambda: venue.market.made > made + 300)
+        daemon = by_time(venue, "alpaca", "crypto", tmp_path)
+        async with running(daemon):
+            await healed(daemon)
+    finally:
+        await venue.stop()
+
+    assert read(tmp_path / "lake", "gap").filter(state="filled")["rows_filled"].sum() > 100
+    trades = read(tmp_path / "lake", "trade")
+    assert not trades.select("symbol", "trade_id").is_duplicated().any()

@@ -224,7 +224,7 @@ class StreamAdapter(Adapter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Trades of a symbol that are missing, as the ledger knows it.
+    """Events of a symbol that are missing, as the ledger knows it.
 
     `after` and `before` are the `sequence` of the neighbours that are there; None where there is
     none, or where the venue does not number its trades. Times are ns since the epoch.
@@ -235,6 +235,7 @@ class Hole:
     before: int | None
     started_at: int
     ended_at: int
+    event_type: str = "trade"
 
 
 @runtime_checkable
@@ -250,6 +251,18 @@ class HasHistory(Protocol):
         `last` is what came of the one before, None for the first.
         """
         ...
+
+
+@runtime_checkable
+class HasSpans(HasHistory, Protocol):
+    """History that is asked by time, since nothing is numbered: each silence of a feed is a hole.
+
+    Of what comes back, that is missing of which the lake has no event with the same id; without
+    ids, none with the same time and prices.
+    """
+
+    spans: Sequence[tuple[str, str]]
+    """Event type and symbol of all that a silence has missed. Empty where that is not known."""
 
 
 @runtime_checkable

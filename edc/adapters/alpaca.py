@@ -15,9 +15,12 @@ subscribed. Subscribing trades brings their corrections (`c`) and cancels (`x`) 
 * 402 refuses the key, 409 the plan, 410 the channel, 400 a symbol, 405 their number (what was
   subscribed before stays, in silence). 406: one connection an endpoint, and one that broke off is
   held for about 90 s.
+* History (`/v2/stocks/trades`, `/v1beta3/crypto/us/trades`, the same for quotes) is the latest
+  rows' form in lists, page by page with `next_page_token`; 200 requests a minute on every plan.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -31,6 +34,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Keepalive,
     Message,
@@ -44,7 +48,7 @@ from edc.events import Event
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, each, refused, spaced
 from edc.symbols import Symbols, parted, share_class
-from edc.times import SECOND, instant, parse_iso
+from edc.times import SECOND, format_iso, instant, parse_iso
 from edc.transport import Frame, Request
 
 Take = Literal["trades", "quotes"]
@@ -75,6 +79,7 @@ class AlpacaFeedOptions(FeedOptions):
     encoding: Literal["json", "msgpack"] = "json"
     lot: int = Field(100, ge=1)
     interval: Duration = Field(10.0, ge=1)
+    backfill: tuple[Take, ...] = Field(("trades",), description="what a gap is filled with")
 
 
 class _Trade(Struct, tag_field="T", tag="t", gc=False):
@@ -165,6 +170,13 @@ _Data = _Trade | _Quote | _Cancel | _Correction
 _Control = _Success | _Error | _Subscription
 _Other = _Status | _Band | _Bar | _DailyBar | _UpdatedBar | _OrderBook
 _Any = _Data | _Control | _Other
+
+
+class _Past(Struct):
+    trades: dict[str, list[Raw]] | None = None
+    quotes: dict[str, list[Raw]] | None = None
+    next_page_token: str | None = None
+    message: str = ""
 
 
 class _Latest(Struct):
@@ -282,6 +294,9 @@ class AlpacaStream:
         self._makes = _Makes(plan)
         self._take = options.take
         self._key, self._secret = plan.key, plan.secret
+        self._history = _History(plan, self._makes)
+        self.history_every = _History.every
+        self.spans = self._history.spans
         symbols = self._makes.rows.symbols
         self.topics = {
             f"{kind} {name}": symbols.of(name)[0] for kind in options.take for name in symbols.names
@@ -326,8 +341,14 @@ class AlpacaStream:
             return msgpack.encode(message)
         return msgspec.json.encode(message).decode()
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """What a silence has missed of one symbol."""
+        return self._history.page(hole, last)
+
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of a frame; an error of the vendor's is raised as what it means."""
+        if frame.status:
+            return self._history.decode(frame)
         try:
             messages: Sequence[_Any] = self._all(frame.data)
         except UNREADABLE as error:
@@ -373,6 +394,72 @@ def _tell(error: _Error) -> None:
         raise Retriable("server_error", said)
 
 
+def _row(makes: _Makes, row: tuple[str, str, Raw]) -> Iterable[Event]:
+    """A row of REST is the websocket's message without its type and symbol."""
+    kind, name, raw = row
+    fields = msgspec.json.decode(raw, type=dict[str, Any])
+    return makes.of(msgspec.convert({**fields, "T": kind, "S": name}, _Data))
+
+
+def _headers(plan: FeedPlan) -> dict[str, str]:
+    return {"APCA-API-KEY-ID": plan.key, "APCA-API-SECRET-KEY": plan.secret}
+
+
+class _History:
+    """Trades and quotes of a time, one symbol after the other."""
+
+    every = 0.3
+    """Seconds: 200 requests a minute."""
+
+    def __init__(self, plan: FeedPlan, makes: _Makes) -> None:
+        assert isinstance(plan.options, AlpacaFeedOptions)
+        options = plan.options
+        self._makes = makes
+        path = "v1beta3/crypto/us/{}" if makes.crypto else "v2/stocks/{}"
+        self._url = f"{plan.vendor_options.rest_url}/{path}"
+        self._asked = {} if makes.crypto else {"feed": options.channel.removeprefix("delayed_")}
+        self._headers = _headers(plan)
+        self._token: str | None = None
+        symbols = makes.rows.symbols
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        kinds = [kind for kind in options.backfill if kind in options.take]
+        has_none = options.channel == "test" or symbols.everything
+        self.spans = [] if has_none else [(k[:-1], name) for k in kinds for name in self._names]
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The first page; then the one that the answer before has named, if any."""
+        token = None if last is None else self._token
+        if last is not None and token is None:
+            return None
+        asked = {
+            "symbols": self._names[hole.symbol],
+            "start": format_iso(hole.started_at),
+            "end": format_iso(hole.ended_at),
+            "limit": "10000",
+            "sort": "asc",
+            **self._asked,
+        }
+        if token is not None:
+            asked["page_token"] = token
+        return Request(self._url.format(f"{hole.event_type}s"), asked, self._headers)
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a page."""
+        self._token = None
+        try:
+            said = msgspec.json.decode(frame.data, type=_Past)
+        except UNREADABLE as error:
+            wrong = refused(frame, "Alpaca", frame.data.decode(errors="replace"))
+            raise wrong or Skippable("malformed", str(error)) from None
+        wrong = refused(frame, "Alpaca", said.message)
+        if wrong is not None:
+            raise wrong
+        self._token = said.next_page_token or None
+        rows = [("t", name, raw) for name, raws in (said.trades or {}).items() for raw in raws]
+        rows += [("q", name, raw) for name, raws in (said.quotes or {}).items() for raw in raws]
+        return each(rows, partial(_row, self._makes))
+
+
 class AlpacaRest:
     """The latest trades and quotes of all symbols."""
 
@@ -384,7 +471,7 @@ class AlpacaRest:
         self._urls = [
             f"{plan.vendor_options.rest_url}/{base.format(kind)}" for kind in plan.options.take
         ]
-        self._headers = {"APCA-API-KEY-ID": plan.key, "APCA-API-SECRET-KEY": plan.secret}
+        self._headers = _headers(plan)
 
     def requests(self) -> Sequence[Request]:
         """Two hundred symbols a request."""
@@ -407,13 +494,7 @@ class AlpacaRest:
             raise wrong
         rows = [("t", name, raw) for name, raw in said.trades.items()]
         rows += [("q", name, raw) for name, raw in said.quotes.items()]
-        return each(rows, self._row)
-
-    def _row(self, row: tuple[str, str, Raw]) -> Iterable[Event]:
-        """A row of REST is the websocket's message without its type and symbol."""
-        kind, name, raw = row
-        fields = msgspec.json.decode(raw, type=dict[str, Any])
-        return self._makes.of(msgspec.convert({**fields, "T": kind, "S": name}, _Data))
+        return each(rows, partial(_row, self._makes))
 
 
 def _build(plan: FeedPlan) -> Adapter:

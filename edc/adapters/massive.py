@@ -18,6 +18,7 @@ subscriptions after `auth_success`; each topic is acknowledged by itself.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import Raw, Struct
@@ -30,6 +31,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Keepalive,
     Silence,
@@ -55,6 +57,8 @@ _AT_ONCE = 200
 _LOT = 100
 _SUBSCRIBED = "subscribed to: "
 _FINE = ("connected", "auth_success", "success")
+_PAST: dict[str, str] = {"stocks": "", "forex": "", "crypto": "quotes"}
+"""What there is no history of."""
 _POLLED: dict[str, tuple[Take, ...]] = {
     "stocks_rest": ("trades", "quotes"),
     "forex_rest": ("quotes",),
@@ -75,6 +79,10 @@ class MassiveFeedOptions(FeedOptions):
     take: tuple[Take, ...] = Field(("trades", "quotes"), min_length=1)
     quote_size_unit: Literal["shares", "lots"] = "shares"
     interval: Duration = Field(60.0, ge=1)
+    backfill: tuple[Take, ...] | None = Field(
+        None, description="what a gap is filled with: trades where there are some, unless said"
+    )
+    history_every: Duration = Field(12.5, ge=0, description="between two requests of a back-fill")
 
     @model_validator(mode="after")
     def _some(self) -> "MassiveFeedOptions":
@@ -182,6 +190,32 @@ class _LastPair(Struct, gc=False):
     size: Number | None = None
     exchange: int | None = None
     conditions: list[int] | None = None
+
+
+class _Past(Struct, gc=False):
+    """A row of `/v3/trades` or `/v3/quotes`."""
+
+    participant_timestamp: int = 0
+    sip_timestamp: int = 0
+    id: str | int = ""
+    price: Number | None = None
+    size: Number | None = None
+    exchange: int | None = None
+    conditions: list[int] | None = None
+    sequence_number: int | None = None
+    bid_price: Number | None = None
+    bid_size: Number | None = None
+    bid_exchange: int | None = None
+    ask_price: Number | None = None
+    ask_size: Number | None = None
+    ask_exchange: int | None = None
+
+
+class _Page(Struct):
+    results: list[Raw] = []
+    next_url: str = ""
+    error: str = ""
+    message: str = ""
 
 
 class _Answered(Struct):
@@ -305,6 +339,9 @@ class MassiveStream:
         self._topic_of = {
             (topic.partition(".")[0], symbol): topic for topic, symbol in self.topics.items()
         }
+        self._history = _History(plan, self._makes)
+        self.history_every = options.history_every
+        self.spans = self._history.spans
         self._wanted = [f"{kind}.*" for kind in kinds] if symbols.everything else list(self.topics)
 
     def subscribe(self) -> Sequence[str]:
@@ -340,8 +377,14 @@ class MassiveStream:
     def _pieces(self) -> list[Sequence[str]]:
         return spaced(self._wanted, _AT_ONCE)
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """What a silence has missed of one symbol."""
+        return self._history.page(hole, last)
+
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of a frame; a status that ends the connection is raised."""
+        if frame.status:
+            return self._history.decode(frame)
         try:
             messages: Sequence[_Any] = _all(frame.data)
         except UNREADABLE as error:
@@ -387,6 +430,100 @@ def _tell(status: _Status) -> None:
             raise Fatal(said, "correct the feed's symbols or channel")
     if status.status not in _FINE:
         raise Skippable("unknown", said)
+
+
+class _History:
+    """Trades and quotes of a time, one symbol after the other, by `/v3`.
+
+    Times are ns there and ms on the websocket: of a trade that both have, the rows differ, which
+    is why only what is missing by id is taken.
+    """
+
+    def __init__(self, plan: FeedPlan, makes: _Makes) -> None:
+        assert isinstance(plan.options, MassiveFeedOptions)
+        options = plan.options
+        self._makes = makes
+        self._url = f"{plan.vendor_options.rest_url}/v3"
+        self._headers = {"Authorization": f"Bearer {plan.key}"}
+        self._cursor: str | None = None
+        symbols = makes.rows.symbols
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        kinds: list[Take] = [kind for kind in _TOPICS[options.channel] if kind in options.take]
+        wanted = kinds[:1] if options.backfill is None else options.backfill
+        self.spans = [
+            (kind[:-1], symbol)
+            for kind in kinds
+            if kind in wanted and _PAST[makes.kind] != kind
+            for symbol in self._names
+            if not symbols.everything
+        ]
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The first page; then the one that the answer before has named, if any."""
+        cursor = None if last is None else self._cursor
+        if last is not None and cursor is None:
+            return None
+        name = self._names[hole.symbol]
+        mark = {"forex": "C:", "crypto": "X:"}.get(self._makes.kind, "")
+        ticker = f"{mark}{name.replace('/', '-')}" if mark else name
+        asked = (
+            {"cursor": cursor}
+            if cursor is not None
+            else {
+                "timestamp.gte": str(hole.started_at),
+                "timestamp.lte": str(hole.ended_at),
+                "order": "asc",
+                "sort": "timestamp",
+                "limit": "50000",
+            }
+        )
+        about = f"{hole.event_type} {name}"
+        return Request(f"{self._url}/{hole.event_type}s/{ticker}", asked, self._headers, about)
+
+    def decode(self, frame: Frame) -> Sequence[Event]:
+        """The events of a page. Where the next one is said to be, only its cursor is believed."""
+        self._cursor = None
+        try:
+            said = msgspec.json.decode(frame.data, type=_Page)
+        except UNREADABLE as error:
+            wrong = refused(frame, "Massive", frame.data.decode(errors="replace"))
+            raise wrong or Skippable("malformed", str(error)) from None
+        wrong = refused(frame, "Massive", said.error or said.message)
+        if wrong is not None:
+            raise wrong
+        cursors = parse_qs(urlsplit(said.next_url).query).get("cursor", [])
+        self._cursor = cursors[0] if cursors else None
+        event_type, _, name = frame.about.partition(" ")
+        make = self._trade if event_type == "trade" else self._quote
+        return each(said.results, lambda raw: make(name, msgspec.json.decode(raw, type=_Past)))
+
+    def _trade(self, name: str, data: _Past) -> Iterator[Event]:
+        if data.price is None:
+            raise Skippable("malformed", "a trade without a price")
+        yield self._makes.rows.trade(
+            *(name, _told_at(data), data.price, data.size),
+            trade_id=str(data.id) or None,
+            exchange=_text(data.exchange),
+            conditions=_conditions(data.conditions),
+            sequence=data.sequence_number,
+        )
+
+    def _quote(self, name: str, data: _Past) -> Iterator[Event]:
+        lot = self._makes.lot
+        yield self._makes.rows.quote(
+            *(name, _told_at(data)),
+            *(data.bid_price, None if data.bid_size is None else data.bid_size * lot),
+            *(data.ask_price, None if data.ask_size is None else data.ask_size * lot),
+            conditions=_conditions(data.conditions),
+            bid_exchange=_text(data.bid_exchange),
+            ask_exchange=_text(data.ask_exchange),
+            sequence=data.sequence_number,
+        )
+
+
+def _told_at(data: _Past) -> int:
+    """The SIP's time, as on the websocket; pairs have none."""
+    return instant(data.sip_timestamp or data.participant_timestamp, 1)
 
 
 class MassiveRest:

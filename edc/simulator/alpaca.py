@@ -1,13 +1,18 @@
 """Alpaca on loopback: its dialogue in JSON and msgpack, stocks and crypto. From its pages."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import msgspec
+from aiohttp import web
 
 from edc.simulator.tape import binary_frame, text_frame
 from edc.simulator.venue import Line, Tick, Topic, Venue
+from edc.times import parse_iso
+
+_PAGE = 50
 
 
 class AlpacaVenue(Venue):
@@ -66,8 +71,7 @@ class AlpacaVenue(Venue):
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """An array of one; sizes of stock quotes in lots."""
         crypto = "/" in tick.name
-        stamp = datetime.fromtimestamp(tick.us // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        time: Any = f"{stamp}.{tick.us % 10**6:06d}125Z"
+        time: Any = _stamp(tick)
         if line.state["packed"]:
             ns = (tick.us % 10**6) * 1000 + 125
             data = ns.to_bytes(4, "big") + (tick.us // 10**6).to_bytes(8, "big", signed=True)
@@ -85,6 +89,32 @@ class AlpacaVenue(Venue):
         if line.state["packed"]:
             return msgspec.msgpack.encode([row])
         return json.dumps([row]).encode()
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The history of stocks and crypto."""
+        return [
+            web.get("/v2/stocks/trades", self._past),
+            web.get("/v1beta3/crypto/us/trades", self._past),
+        ]
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """At most `_PAGE` rows a page, whatever is asked for; the token is where to go on."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        sent = (request.headers.get("APCA-API-KEY-ID"), request.headers.get("APCA-API-SECRET-KEY"))
+        if sent != (self.key, self.secret):
+            return web.json_response({"message": "forbidden."}, status=403)
+        name, crypto = request.query["symbols"], "crypto" in request.path
+        start, end = (parse_iso(request.query[each]) for each in ("start", "end"))
+        ticks = [
+            tick
+            for tick in self.market.history.get(name, [])
+            if start <= tick.us * 1000 + 125 <= end
+        ]
+        first = int(request.query.get("page_token", "0"))
+        rows = [_past(tick, crypto=crypto) for tick in ticks[first : first + _PAGE]]
+        token = str(first + _PAGE) if len(ticks) > first + _PAGE else None
+        return web.json_response({"trades": {name: rows} if rows else {}, "next_page_token": token})
 
     def framed(self, line: Line, payload: bytes) -> bytes:
         """In msgpack every frame is binary."""
@@ -108,6 +138,18 @@ class AlpacaVenue(Venue):
             return {"trade": (tick.price, float(_shares(tick)))}
         sizes = [100.0 * _lots(size) for size in (tick.bid_size, tick.ask_size)]
         return {"quote": (tick.bid, sizes[0], tick.ask, sizes[1])}
+
+
+def _past(tick: Tick, *, crypto: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {"i": tick.number, "p": tick.price, "t": _stamp(tick)}
+    if crypto:
+        return row | {"s": tick.size, "tks": "B" if tick.bought else "S"}
+    return row | {"s": _shares(tick), "x": "V", "c": ["@", "I"], "z": "C"}
+
+
+def _stamp(tick: Tick) -> str:
+    stamp = datetime.fromtimestamp(tick.us // 10**6, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{stamp}.{tick.us % 10**6:06d}125Z"
 
 
 def _shares(tick: Tick) -> int:

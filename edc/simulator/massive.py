@@ -1,10 +1,14 @@
 """Massive on loopback: its dialogue and three clusters. From its pages."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
+_PAGE = 50
 _KINDS: dict[str, Kind] = {"T": "trade", "Q": "quote", "C": "quote", "XT": "trade", "XQ": "quote"}
 
 
@@ -67,11 +71,48 @@ class MassiveVenue(Venue):
                 row |= {"pair": tick.name, "bp": bid, "bs": 0.48, "ap": tick.ask, "as": 0.6}
         return json.dumps([row]).encode()
 
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The history of trades."""
+        return [web.get("/v3/trades/{ticker}", self._past)]
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """At most `_PAGE` rows a page; the cursor carries all of the question."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            wrong_key = {"status": "ERROR", "request_id": "5", "error": "Unknown API Key"}
+            return web.json_response(wrong_key, status=401)
+        asked = request.query
+        first, start, end = 0, asked.get("timestamp.gte", "0"), asked.get("timestamp.lte", "0")
+        if "cursor" in asked:
+            told, start, end = asked["cursor"].split("~")
+            first = int(told)
+        ticker = request.match_info["ticker"]
+        ticks = [
+            tick
+            for tick in self.market.history.get(ticker.removeprefix("X:"), [])
+            if int(start) <= tick.us * 1000 <= int(end)
+        ]
+        body: dict[str, Any] = {"status": "OK", "request_id": "a47d1beb8c11b6ae897ab76cdbbf35a3"}
+        body["results"] = [_past(tick) for tick in ticks[first : first + _PAGE]]
+        if len(ticks) > first + _PAGE:
+            cursor = f"{first + _PAGE}~{start}~{end}"
+            body["next_url"] = f"https://api.massive.com/v3/trades/{ticker}?cursor={cursor}"
+        return web.json_response(body)
+
     def rows(self, tick: Tick) -> Any:
         """No sizes of quotes are compared: FX has none."""
         if tick.kind == "trade":
             return {"trade": (tick.price, tick.size)}
         return {"quote": (_bid(tick), tick.ask)}
+
+
+def _past(tick: Tick) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": str(tick.number), "price": tick.price, "size": tick.size}
+    if "-" in tick.name:
+        return row | {"participant_timestamp": tick.us * 1000, "exchange": 1, "conditions": [2]}
+    row |= {"participant_timestamp": tick.us * 1000 - 9, "sip_timestamp": tick.us * 1000}
+    return row | {"exchange": 10, "sequence_number": tick.number * 3, "tape": 3}
 
 
 def _bid(tick: Tick) -> float:
