@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,9 +10,9 @@ from aiohttp import web
 
 from edc.simulator.tape import binary_frame, text_frame
 from edc.simulator.venue import Line, Tick, Topic, Venue
-from edc.times import parse_iso
 
 _PAGE = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class AlpacaVenue(Venue):
@@ -105,12 +105,8 @@ class AlpacaVenue(Venue):
         if sent != (self.key, self.secret):
             return web.json_response({"message": "forbidden."}, status=403)
         name, crypto = request.query["symbols"], "crypto" in request.path
-        start, end = (parse_iso(request.query[each]) for each in ("start", "end"))
-        ticks = [
-            tick
-            for tick in self.market.history.get(name, [])
-            if start <= tick.us * 1000 + 125 <= end
-        ]
+        start, end = (_us(request.query[each]) for each in ("start", "end"))
+        ticks = [tick for tick in self.market.history.get(name, []) if start <= tick.us <= end]
         first = int(request.query.get("page_token", "0"))
         rows = [_past(tick, crypto=crypto) for tick in ticks[first : first + _PAGE]]
         token = str(first + _PAGE) if len(ticks) > first + _PAGE else None
@@ -138,6 +134,11 @@ class AlpacaVenue(Venue):
             return {"trade": (tick.price, float(_shares(tick)))}
         sizes = [100.0 * _lots(size) for size in (tick.bid_size, tick.ask_size)]
         return {"quote": (tick.bid, sizes[0], tick.ask, sizes[1])}
+
+
+def _us(text: str) -> int:
+    """Microseconds since the epoch; the digits after them are the same in every tick."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _past(tick: Tick, *, crypto: bool) -> dict[str, Any]:
