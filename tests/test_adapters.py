@@ -3,6 +3,7 @@
 A line of `fixtures/<vendor>.jsonl` is a frame as the vendor sent it (or `synthetic`, where no
 recording exists), and what has to come of it, written by hand: `events` with every field that is
 not empty, or `refused` with the error and what it says. A frame that yields nothing has no events.
+`before` has frames of the same connection that come first, where it takes them to understand one.
 """
 
 import base64
@@ -63,6 +64,8 @@ CASES = [
 @pytest.mark.parametrize(("vendor", "case"), CASES)
 def test_a_frame_becomes_what_the_dossier_says(vendor: str, case: dict[str, Any]) -> None:
     adapter = build(vendor, case["feed"])
+    for earlier in case.get("before", ()):
+        adapter.decode(Frame(earlier.encode(), RECEIVED, 1))
     frame = frame_of(case)
     if "refused" not in case:
         assert [plain(event) for event in adapter.decode(frame)] == case["events"]
