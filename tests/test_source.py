@@ -59,6 +59,7 @@ SEES = {
     ),
     "edc.sinks.parquet": ("errors", "events", "lake", "sinks"),
     # The two loops and what they are made of.
+    "edc.latency": NOBODY,
     "edc.queues": ("events", "wire"),
     "edc.chunks": ("events", "wire"),
     "edc.ledger": ("events", "files", "queues"),
