@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from edc.adapters import Duration, Strict
+from edc.bus.settings import BusSettings
 from edc.errors import ConfigError
 from edc.events import EVENT_TYPES
 from edc.explain import DELIMITER, PREFIX, environment, explained, nearest
@@ -197,6 +198,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     transport: TransportSettings = TransportSettings()
     server: ServerSettings = ServerSettings()
+    bus: BusSettings = BusSettings()
     vendors: dict[str, dict[str, Any]] = {}
     feeds: dict[str, dict[str, Any]] = {}
 

@@ -5,6 +5,7 @@ EdcError
 ├── Fatal           this feed cannot go on, others do       (key refused, not entitled)
 ├── Retriable       wait and try again, perhaps `.after` seconds     (connection lost, stale)
 ├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
+├── BusDown         the broker does not take or give now; an OSError too; tried again
 ├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
 ├── NotVerified     a compaction's result lacks rows of its sources, which stay; exit 1
@@ -101,6 +102,17 @@ class Unwritten(EdcError):
             f"the last flush failed: {self.error}; {self.lost} events were lost, the others are in "
             "the spool: make room on the disk, then `edc flush` brings them in"
         )
+
+
+class BusDown(EdcError, OSError):
+    """The broker at `name` cannot be reached, or has no room. What was to be sent is kept."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")  # of two, OSError takes the first for an errno
+        self.name, self.problem = name, problem
+
+    def __str__(self) -> str:
+        return f"the bus {self.name}: {self.problem}"
 
 
 class DiskFailed(EdcError):

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edc import __version__
+from edc.bus import BusStats
 from edc.queues import Queue
 from edc.times import SECOND
 
@@ -96,8 +97,9 @@ class DaemonCollector(Collector):
         feeds: Callable[[], list[FeedStats]],
         queues: dict[str, Queue],
         lanes: dict[str, LaneStats],
+        bus: BusStats | None = None,
     ) -> None:
-        self._feeds, self._queues, self._lanes = feeds, queues, lanes
+        self._feeds, self._queues, self._lanes, self._bus = feeds, queues, lanes, bus
 
     def collect(self) -> Iterator[Metric]:
         """All families. Labels: feed, vendor, event_type, reason; never the symbol."""
@@ -107,6 +109,8 @@ class DaemonCollector(Collector):
         yield from self._of_feeds()
         yield from self._of_queues()
         yield from self._of_lanes()
+        if self._bus is not None:
+            yield from _of_bus(self._bus)
 
     def _of_feeds(self) -> Iterator[Metric]:
         labels = ["feed", "vendor"]
@@ -209,6 +213,34 @@ class DaemonCollector(Collector):
             for stage in get_args(Stage):
                 degraded.add_metric([event_type, stage], float(stage in stats.problems))
         yield from (pending, last, degraded)
+
+
+def _of_bus(stats: BusStats) -> Iterator[Metric]:
+    up = GaugeMetricFamily("edc_bus_up", "1 while the broker answers.", labels=["role"])
+    up.add_metric([stats.role], float(not stats.problem))
+    errors = CounterMetricFamily("edc_bus_errors", "Failures, tried again.", labels=["reason"])
+    for reason, count in stats.errors.items():
+        errors.add_metric([reason], count)
+    yield from (up, errors)
+    lag = GaugeMetricFamily("edc_bus_lag_messages", "Not stored yet.", labels=["event_type"])
+    unconfirmed = GaugeMetricFamily(
+        "edc_bus_unconfirmed_messages", "Sent and not confirmed.", labels=["event_type"]
+    )
+    for kind, topic in stats.topics.items():
+        if topic.lag is not None:
+            lag.add_metric([kind], topic.lag)
+        unconfirmed.add_metric([kind], topic.unconfirmed)
+    yield from (lag, unconfirmed)
+    for attribute, text in {
+        "published": "Messages that the broker has confirmed.",
+        "consumed": "Messages read.",
+        "redelivered": "Messages that were read before and not acknowledged.",
+        "dead": "Messages that cannot be stored.",
+    }.items():
+        family = CounterMetricFamily(f"edc_bus_{attribute}_messages", text, labels=["event_type"])
+        for kind, topic in stats.topics.items():
+            family.add_metric([kind], getattr(topic, attribute))
+        yield family
 
 
 def registry(collector: Collector) -> CollectorRegistry:

@@ -5,6 +5,7 @@ Times are ns since the epoch, UTC, or None where there was none yet.
 
 from collections.abc import Mapping
 
+from edc.bus import BusStats
 from edc.metrics import FeedStats, LaneStats
 from edc.queues import Queue
 from edc.sinks import Written
@@ -61,6 +62,28 @@ def table_status(queue: Queue, stats: LaneStats) -> dict[str, object]:
         "last_file": stats.last_file or None,
         "errors": stats.spool_errors + stats.sink_errors,
         "problems": dict(stats.problems),
+    }
+
+
+def bus_status(stats: BusStats) -> dict[str, object]:
+    """The bus of a daemon with a role; counts are messages, `lag` those that nobody has stored."""
+    return {
+        "bus": stats.name,
+        "role": stats.role,
+        "problem": stats.problem,
+        "errors": dict(stats.errors),
+        "topics": {
+            kind: {
+                "lag": topic.lag,
+                "published": topic.published,
+                "unconfirmed": topic.unconfirmed,
+                "consumed": topic.consumed,
+                "redelivered": topic.redelivered,
+                "dead": topic.dead,
+                "rows": topic.rows,
+            }
+            for kind, topic in stats.topics.items()
+        },
     }
 
 

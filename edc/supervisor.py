@@ -23,7 +23,7 @@ from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import Fatal, Retriable, Unwritten
+from edc.errors import BusDown, Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
 from edc.feeds import FeedRunner, Hooked, Times
 from edc.healing import Healer, by_time
@@ -35,11 +35,13 @@ from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
 from edc.plan import Feed
 from edc.queues import Queue
 from edc.retry import pause
+from edc.roles import BusEnd, Role
 from edc.server import HttpServer
-from edc.sinks import Written
+from edc.sinks import Sink, Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
-from edc.status import feed_status, flush_status, table_status
+from edc.status import bus_status, feed_status, flush_status, table_status
+from edc.store import Store
 from edc.transport import Frame
 from edc.transport.libraries import library
 from edc.transport.sockets import Library
@@ -80,6 +82,7 @@ class Supervisor:
         *,
         once: bool = False,
         duration: float | None = None,
+        role: Role | None = None,
         times: Times | None = None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -104,25 +107,29 @@ class Supervisor:
             storage.instance,
             now_ns,
             reserve=storage.reserve,
+            whole=role is Role.STORE,
             check=self.spool.check,
             on_damaged=self._books.damaged_in_thread,
         )
-        sink = ParquetSink(self._lake)
+        sink: Sink = ParquetSink(self._lake)
+        self.bus = None if role is None else BusEnd(settings, role, sink)
         self.lanes = {
             kind: Deliver(
                 queue,
                 self.spool,
-                sink,
+                sink if self.bus is None else self.bus.sink,
                 timezone=storage.timezone,
                 interval=settings.spool.interval,
                 max_rows=settings.batch.max_rows,
-                max_age=settings.batch.max_age,
+                max_age=0.0 if role is Role.COLLECT else settings.batch.max_age,
                 on_refused=self._books.refused,
                 on_damaged=self._books.damaged,
                 reach=self._books.reach,
             )
             for kind, queue in self.queues.items()
         }
+        if self.bus is not None:
+            self.bus.build({kind: lane.stats for kind, lane in self.lanes.items()})
         letters = DeadLetters(storage.path)
         connect = library(settings.transport.websocket)
         self._hooks: Hooks = {}
@@ -136,12 +143,15 @@ class Supervisor:
             lambda: [runner.stats for runner in self.feeds],
             self.queues,
             {kind: lane.stats for kind, lane in self.lanes.items()},
+            None if self.bus is None else self.bus.stats,
         )
 
     def _runner(
         self, feed: Feed, letters: DeadLetters, held: Held, connect: Library, *, once: bool
     ) -> FeedRunner:
         within, ledger = self.settings.backfill.within, self._books.ledger
+        if self.bus is not None:  # what a gap has missed is what the lake lacks, which is elsewhere
+            within = None
         healer = None
         if within is not None and (feed.channel.sequenced or by_time(feed)):
             healer = Healer(
@@ -174,6 +184,8 @@ class Supervisor:
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
         self.spool.open()
+        if self.bus is not None and self.bus.role is Role.COLLECT:
+            return  # its lake is elsewhere
         try:
             self._lake.claim()
         except BaseException:
@@ -195,12 +207,16 @@ class Supervisor:
         """Record until stopped. Raises ConfigError, InstanceHeld, DiskFailed or Unwritten."""
         self.open()
         try:
+            if self.bus is not None:
+                await self.bus.begin()
             self.recover()
             self._books.begin()
             await self._with_lanes(self._serve)
             await self._last_flush()
             await self._books.close()
         finally:
+            if self.bus is not None:
+                await self.bus.close()
             self.spool.close()
         return self._outcome()
 
@@ -225,9 +241,16 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks:
             books = self._books.keep(lanes_stop, self._times.ledger)
             tasks.create_task(books, name="books")
-            tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
+            if self.bus is None or self.bus.role is Role.STORE:
+                tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
+            if self.bus is not None:
+                watching = self.bus.watch(lanes_stop, self._times.ledger)
+                tasks.create_task(watching, name="bus")
             async with self._servers():
-                await self._run_feeds()
+                if self.bus is not None and self.bus.store is not None:
+                    await self._run_store(self.bus.store)
+                else:
+                    await self._run_feeds()
                 lanes_stop.set()
 
     async def replay(self, feed: Feed, frames: Iterable[Frame]) -> FeedStats:
@@ -278,6 +301,15 @@ class Supervisor:
         )
         return _Servers(control, http)
 
+    async def _run_store(self, store: Store) -> None:
+        """Store what the bus brings until told to stop."""
+        ending = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
+        ending.add_done_callback(lambda _task: self._stopping.set())
+        try:
+            await store.run(self._stopping)
+        finally:
+            ending.cancel()
+
     async def _run_feeds(self) -> None:
         """Start the feeds; return when all have ended, told to or not."""
         tasks = [
@@ -316,6 +348,9 @@ class Supervisor:
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""
+        stored = {}
+        if self.bus is not None and self.bus.store is not None:
+            stored = await self.bus.store.flush()
         # the ledger comes last: rows that fit no column and damaged chunks add to it
         kinds = [kind for kind in self.lanes if kind != "gap"]
         results = await asyncio.gather(
@@ -326,16 +361,23 @@ class Supervisor:
         problems = [each for each in results if isinstance(each, BaseException)]
         if problems:
             raise next((each for each in problems if not isinstance(each, OSError)), problems[0])
-        return {
-            kind: each
-            for kind, each in zip([*kinds, "gap"], results, strict=True)
-            if isinstance(each, Written)
-        }
+        written = dict(zip([*kinds, "gap"], results, strict=True))
+        for kind, more in stored.items():
+            each = written[kind]
+            assert isinstance(each, Written)
+            each.add(more)
+        return {kind: each for kind, each in written.items() if isinstance(each, Written)}
 
     async def _last_flush(self) -> None:
         try:
             await self.flush()
         except OSError as error:
+            if isinstance(error, BusDown) and not any(
+                lane.in_memory for lane in self.lanes.values()
+            ):
+                rows = sum(lane.stats.rows_pending for lane in self.lanes.values())
+                log.warning("%s; %d rows wait in the spool for the next start", error, rows)
+                return
             lost = sum(lane.in_memory for lane in self.lanes.values())
             raise Unwritten(error, lost) from error
 
@@ -360,6 +402,7 @@ class Supervisor:
                 kind: table_status(self.queues[kind], lane.stats)
                 for kind, lane in self.lanes.items()
             },
+            "bus": None if self.bus is None else bus_status(self.bus.stats),
             "compaction": {
                 "last": self._housekeeper.last_ns or None,
                 "problem": self._housekeeper.problem,

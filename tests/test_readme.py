@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from edc.bus import BusStats
 from edc.cli import app
 from edc.events import EVENT_TYPES, schema
 from edc.metrics import DaemonCollector, FeedStats, LaneStats, PathStats
@@ -36,7 +37,11 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
     stats.disconnects["stale"] += 1
     stats.paths[0] = PathStats()
     queue = Queue("trade", 1, WhenFull.BLOCK)
-    collector = DaemonCollector(lambda: [stats], {"trade": queue}, {"trade": LaneStats("trade")})
+    bus = BusStats("redis://127.0.0.1:6379", "store")
+    bus.of("trade").lag = 0
+    bus.errors["read"] += 1
+    lanes = {"trade": LaneStats("trade")}
+    collector = DaemonCollector(lambda: [stats], {"trade": queue}, lanes, bus)
     served = {
         (sample.name, ", ".join(sample.labels))
         for family in collector.collect()
@@ -48,7 +53,8 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
 
 def test_every_dependency_has_a_reason_and_every_reason_a_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["fast"]]
+    extras = project["optional-dependencies"].values()
+    lines = [*project["dependencies"], *(line for extra in extras for line in extra)]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in lines}
 
     assert {row[0] for row in _table("Dependencies, and why")} == declared

@@ -30,6 +30,7 @@ from edc.cli.terminal import (
 from edc.config import Settings, load
 from edc.errors import ConfigError, NoDaemon
 from edc.plan import Feed, plan_feeds
+from edc.roles import Role
 from edc.status import flush_status
 from edc.supervisor import Outcome, Supervisor, recover
 
@@ -60,6 +61,10 @@ def run(
     demo_: Annotated[
         bool, typer.Option("--demo", help="Record an embedded simulator: no key, no network.")
     ] = False,
+    role: Annotated[
+        Role | None,
+        typer.Option(help="With [bus]: collect into the broker, or store from it into the lake."),
+    ] = None,
     vendor: Annotated[
         str | None, typer.Option(help="With --demo: the vendor to simulate; tiingo if left out.")
     ] = None,
@@ -77,7 +82,9 @@ def run(
         settings = load(None if demo_ and not config.exists() else config)
         place = Path("the demo") if demo_ else config
         simulated = demo.Demo(vendor or demo.DEFAULT) if demo_ else None
-        code = asyncio.run(_record(settings, place, names, seconds, once, simulated, log_format))
+        code = asyncio.run(
+            _record(settings, place, names, seconds, once, simulated, log_format, role)
+        )
     raise typer.Exit(code)
 
 
@@ -89,16 +96,19 @@ async def _record(
     once: bool,  # noqa: FBT001 - as given on the command line
     simulated: demo.Demo | None,
     log_format: LogFormat,
+    role: Role | None,
 ) -> int:
     """Run the daemon, and the demo's vendor with it if asked to; the exit code."""
     if simulated is not None:
         await simulated.vendor.start()
         settings = simulated.settings(settings)
     try:
-        planned = plan_feeds(settings, config, names)
+        planned = [] if role is Role.STORE else plan_feeds(settings, config, names)
+        if role is None and settings.bus.url.get_secret_value():
+            log.info("without --role the bus is not used: from the vendors to the lake")
         if once:
             _refuse_websockets(config, planned)
-        supervisor = Supervisor(settings, planned, once=once, duration=duration)
+        supervisor = Supervisor(settings, planned, once=once, duration=duration, role=role)
         signalled = _on_signals(supervisor.stop)
         with _live_view(supervisor, settings, log_format) as view:
             helper = asyncio.create_task(_refresh(view), name="live view")
@@ -106,13 +116,13 @@ async def _record(
                 outcome = await supervisor.run()
             finally:
                 helper.cancel()
-        return _ended(settings, outcome, signalled=bool(signalled))
+        return _ended(settings, outcome, role, signalled=bool(signalled))
     finally:
         if simulated is not None:
             await simulated.vendor.stop()
 
 
-def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
+def _ended(settings: Settings, outcome: Outcome, role: Role | None, *, signalled: bool) -> int:
     """Say what was recorded; the exit code."""
     for kind, stats in outcome.written.items():
         if stats.rows_written or stats.duplicates:
@@ -123,7 +133,8 @@ def _ended(settings: Settings, outcome: Outcome, *, signalled: bool) -> int:
                 stats.files_written,
                 stats.duplicates,
             )
-    log.info("stopped; the lake is %s", settings.storage.path)
+    if role is not Role.COLLECT:
+        log.info("stopped; the lake is %s", settings.storage.path)
     return 0 if signalled and outcome.exit_code != ConfigError.exit_code else outcome.exit_code
 
 

@@ -1,0 +1,163 @@
+"""Brokers that a test starts, kills and starts again, each on a free port and in its own folder.
+
+Debian's packages `redis-server`, `nats-server` and `rabbitmq-server`; a broker that speaks Kafka's
+protocol comes from PyPI, into an environment of its own. One that is not installed is skipped with
+its name, or fails where `EDC_REQUIRE_BROKERS=1` says that it must be there.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+REQUIRED = os.environ.get("EDC_REQUIRE_BROKERS") == "1"
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Broker(ABC):
+    """A server in a process of its own, which keeps its data in `folder` over restarts."""
+
+    name = ""
+    package = ""
+    program = ""
+    starts_within = 30.0
+
+    def __init__(self, folder: Path, *, small: bool = False) -> None:
+        self.folder = folder / self.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.small = small
+        """Of little room, so that it is soon full."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def missing(cls) -> str:
+        """Why it cannot be started here; empty where it can."""
+        return "" if shutil.which(cls.program) else f"{cls.program}: apt-get install {cls.package}"
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """What starts it in the foreground."""
+
+    def environment(self) -> dict[str, str]:
+        """What its process finds in the environment."""
+        return dict(os.environ)
+
+    def url_at(self, port: int) -> str:
+        """For `[bus] url`, by a port of this machine."""
+        return f"{self.name}://127.0.0.1:{port}"
+
+    @property
+    def url(self) -> str:
+        """For `[bus] url`."""
+        return self.url_at(self.port)
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Returns once it listens."""
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        end = time.monotonic() + self.starts_within
+        while not self.ready():
+            if self._process.poll() is not None or time.monotonic() > end:
+                raise AssertionError((self.folder / "server.log").read_text()[-2000:])
+            time.sleep(0.02)
+
+    def ready(self) -> bool:
+        """True once it takes connections."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it, and all that it has started."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+        self._process.wait(30)
+        self._process = None
+
+    def kill(self) -> None:
+        """As the kernel would for want of memory."""
+        self.stop(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """It is there and does not answer, until `thaw`."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It answers again."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(ProcessLookupError, AssertionError):
+            self.thaw()
+        self.kill()
+
+
+class RedisBroker(Broker):
+    """Redis with an append-only file, fsynced with each write."""
+
+    name, package, program = "redis", "redis-server", "redis-server"
+
+    def command(self) -> list[str]:
+        return [
+            *("redis-server", "--port", str(self.port), "--bind", "127.0.0.1"),
+            *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"),
+            *("--save", "", "--maxmemory-policy", "noeviction"),
+            *(("--maxmemory", "6mb") if self.small else ()),
+        ]
+
+    def ready(self) -> bool:
+        """It listens while it still loads its file, and answers LOADING."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as line:
+                line.sendall(b"PING\r\n")
+                return line.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+BROKERS: dict[str, type[Broker]] = {kind.name: kind for kind in (RedisBroker,)}
+
+
+def need(name: str) -> type[Broker]:
+    """The broker of a name, or the test is skipped, with one line that says how to have it."""
+    kind = BROKERS[name]
+    if problem := kind.missing():
+        if REQUIRED:
+            raise AssertionError(problem)
+        pytest.skip(f"no broker, {problem}")
+    return kind

@@ -1,0 +1,24 @@
+"""The short form of `python -m tests.brokers`: real processes, a real broker, kills and a cut."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.brokers.proof import Harm, Stage, prove
+from tests.brokers.servers import BROKERS, need
+
+
+@pytest.mark.parametrize("name", BROKERS)
+def test_every_event_arrives_once_whatever_is_killed(name: str, tmp_path: Path) -> None:
+    """Not a coroutine: on a busy machine the processes take longer than one may."""
+    events = 12_000
+    with need(name)(tmp_path) as broker:
+        stage = Stage(tmp_path, broker, events, rate=3000)
+        try:
+            harm = Harm(store_kills=1, broker_restarts=1, cut_seconds=2)
+            result = asyncio.run(prove(stage, events, harm, within=60))
+        finally:
+            stage.abandon()
+
+    assert result.true, result
