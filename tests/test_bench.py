@@ -2,14 +2,16 @@
 
 import json
 import time
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edc.events import Quote, Trade
 from edc.times import SECOND
 from edc.transport import Frame
-from tests.bench.frames import BEGIN, WORKLOADS, Workload, repeated
+from tests.bench.frames import BEGIN, WORKLOADS, Workload
 from tests.bench.measured import Load, calibration, edc
 from tests.bench.overload import BOUND, Result, overload
 from tests.test_adapters import build
@@ -44,24 +46,35 @@ def test_an_overload_fails_for_what_it_promises(change: dict[str, object], probl
     assert any(problem in each for each in result.problems())
 
 
+def events_of(frame: bytes) -> list[Any]:
+    """What a websocket frame of the bench says: its payload, or each of the list that it is."""
+    said = json.loads(payload(frame))
+    return said if isinstance(said, list) else [said]
+
+
+def payload(frame: bytes) -> bytes:
+    """What follows the two bytes of a short frame, or the four of a longer one."""
+    return frame[4 if frame[1] == 126 else 2 :]
+
+
 @pytest.mark.parametrize("workload", WORKLOADS.values(), ids=WORKLOADS)
 def test_a_second_of_frames_is_distinct_but_for_the_duplicates_asked_for(
     workload: Workload,
 ) -> None:
-    frames = workload.second(1000, 50, duplicates=0.02)
+    frames = [frame for _, frame in workload.frames(1000, 50, duplicates=0.02)]
+    assert len(frames) == 1000 // workload.per_frame
+    events = [event for frame in frames for event in events_of(frame)]
 
-    twice = [number for number, frame in enumerate(frames) if frame in frames[:number]]
-    assert twice == list(repeated(1000, 0.02))
+    twice = [number for number, event in enumerate(events) if event in events[:number]]
+    assert twice == list(workload.repeated(1000, 0.02))
     assert len(twice) == 18  # of 20, the first two have nothing to repeat
-    assert all(workload.stamp(BEGIN) in frame for frame in frames)
+    assert all(workload.stamp(BEGIN).decode() in json.dumps(event) for event in events)
 
 
 def test_what_the_vendor_of_the_bench_sends_becomes_the_events_that_it_says() -> None:
     """Written by hand from the vendor's pages: the arrays of crypto `T` and `Q`."""
     adapter = build("tiingo", {"channel": "crypto", "symbols": {"crypto": ["*"]}})
-    payloads = [
-        json.loads(frame[frame.index(b"{") :]) for frame in WORKLOADS["tiingo"].second(4, 1)
-    ]
+    payloads = [json.loads(payload(frame)) for _, frame in WORKLOADS["tiingo"].frames(4, 1)]
 
     trade, quote = (
         adapter.decode(Frame(json.dumps(payload).encode(), 0, 1))[0] for payload in payloads[:2]
@@ -76,16 +89,45 @@ def test_what_the_vendor_of_the_bench_sends_becomes_the_events_that_it_says() ->
     ]
 
 
-@pytest.mark.parametrize("library", ["picows", "websockets"])
-def test_a_run_of_the_bench_measures_a_lake_that_holds_what_was_sent(
-    tmp_path: Path, library: str
+@pytest.mark.parametrize("name", ["binance", "binance_trade"])
+def test_the_trades_of_each_symbol_are_numbered_without_a_jump_from_cycle_to_cycle(
+    name: str,
 ) -> None:
-    load = Load(events=30_000, symbols=500, rate=20_000)
+    workload = WORKLOADS[name]
+    cycle = workload.cycle(400_000, 30)
+    made = b"\n".join(payload(frame) for _, frame in workload.frames(cycle, 30, 0.01))
+    numbers: defaultdict[str, set[int]] = defaultdict(set)
+    for second in (BEGIN, BEGIN + 1):
+        for line in made.replace(workload.stamp(BEGIN), workload.stamp(second)).splitlines():
+            data = json.loads(line)["data"]
+            if "e" in data:
+                numbers[data["s"]].add(data.get("t", data.get("a")))
+
+    assert len(numbers) == 30
+    for some in numbers.values():
+        assert len(some) == cycle // 30
+        assert max(some) - min(some) == len(some) - 1
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "distinct"),
+    [
+        ("tiingo", "picows", 30_000 - 198 - 98),
+        ("tiingo", "websockets", 30_000 - 198 - 98),
+        ("binance_trade", "picows", 30_000 - 298),  # one cycle of 15 symbols
+        ("alpaca", "picows", 30_000 - 198 - 98),
+    ],
+)
+def test_a_run_of_the_bench_measures_a_lake_that_holds_what_was_sent(
+    tmp_path: Path, name: str, library: str, distinct: int
+) -> None:
+    symbols = 15 if name == "binance_trade" else 500
+    load = Load(workload=name, events=30_000, symbols=symbols, rate=20_000).whole()
 
     reading = edc(load, tmp_path / "run", library)
 
-    assert load.distinct() == 30_000 - 198 - 98
-    assert 0 < reading.events < 30_000
+    assert load.distinct() == distinct
+    assert 0 < reading.events < load.events
     assert reading.cpu > 0
     assert reading.peak > 50
 
@@ -101,7 +143,8 @@ def test_a_bench_of_a_lake_that_is_wrong_fails(
 
 def test_the_way_from_frame_to_chunk_has_not_become_slower(tmp_path: Path) -> None:
     """In steps of a plain loop on the same core: an event takes 42 to 48 of them."""
-    frames = [frame[frame.index(b"{") :] for frame in WORKLOADS["tiingo"].second(60_000, 500)]
+    tiingo = WORKLOADS["tiingo"].frames(60_000, 500)
+    frames = [payload(frame) for _, frame in tiingo]
     feed = Feed(tmp_path)
     ratios = []
     for _ in range(5):

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import environment
-from tests.bench.frames import WORKLOADS
+from tests.bench.frames import WORKLOADS, Workload
 from tests.bench.latency import Latency, latencies
-from tests.bench.measured import FEEDS, Load, Reading, calibration, edc, peer
+from tests.bench.measured import Load, Reading, calibration, edc, peer
 
 PEERS = Path(__file__).parent / "peers"
 _SLOWER = {"with_cryptofeed": 0.25, "with_nautilus": 0.03, "original": 0.15}
 """The part of the events that a peer gets: it takes its time, and its cost is flat."""
-out = Console()
+out = Console() if sys.stdout.isatty() else Console(width=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +43,18 @@ class Candidate:
     part: float = 1.0
 
 
-def candidates(*, peers: bool) -> list[Candidate]:
-    """All of them, edc's own first."""
+def candidates(workloads: Sequence[Workload], *, peers: bool) -> list[Candidate]:
+    """All of them, by workload, edc's own first."""
     found = []
-    for workload in WORKLOADS.values():
-        known = workload.name in FEEDS
-        if not known:
-            out.print(f"edc is not run on {workload.name} yet: only its peers are measured")
+    others = _peers() if peers else []
+    for workload in workloads:
         for library in ("picows", "websockets"):
-            if known:
-                run = partial(_edc, library)
-                found.append(Candidate(f"edc, {library}", workload.name, run))
-            receive: list[str | Path] = [sys.executable, PEERS / "bare.py", library]
-            bare = partial(_peer, receive, workload.path)
+            found.append(Candidate(f"edc, {library}", workload.name, partial(_edc, library)))
+            script = (sys.executable, PEERS / "bare.py", library, str(workload.per_frame))
+            bare = partial(_peer, script, workload.path)
             found.append(Candidate(f"bare {library}", workload.name, bare))
-    return [*found, *_peers()] if peers else found
+        found += [other for other in others if other.workload == workload.name]
+    return found
 
 
 def _peers() -> list[Candidate]:
@@ -69,7 +66,7 @@ def _peers() -> list[Candidate]:
         ("original", ("-",), "tiingo"),
     ):
         for mode in modes:
-            command: list[str | Path] = [python, PEERS / f"{script}.py", mode]
+            command = (python, PEERS / f"{script}.py", mode)
             run = partial(_peer, command, WORKLOADS[workload].path)
             name = f"{script.removeprefix('with_')} {mode}".removesuffix(" -")
             found.append(Candidate(name, workload, run, _SLOWER[script]))
@@ -80,7 +77,7 @@ def _edc(library: str, load: Load, folder: Path) -> Reading:
     return edc(load, folder, library)
 
 
-def _peer(command: list[str | Path], path: str, load: Load, folder: Path) -> Reading:
+def _peer(command: Sequence[str | Path], path: str, load: Load, folder: Path) -> Reading:
     folder.mkdir(parents=True)
     return peer(command, load, folder, path)
 
@@ -96,14 +93,15 @@ def measure(chosen: list[Candidate], load: Load, rounds: int) -> dict[Candidate,
         for candidate in [each for each in chosen if each not in failed]:
             folder = Path(tempfile.mkdtemp(prefix="edc-bench-"))
             events = max(1000, int(load.events * candidate.part))
-            own = replace(load, workload=candidate.workload, events=events)
-            with out.status(f"round {number + 1} of {rounds}: {candidate.name}"):
+            own = replace(load, workload=candidate.workload, events=events).whole()
+            told = f"{candidate.name} on {candidate.workload}"
+            with out.status(f"round {number + 1} of {rounds}: {told}"):
                 try:
                     reading = candidate.run(own, folder / "run")
                 except RuntimeError as error:
                     if candidate.name.startswith("edc"):
                         raise
-                    out.print(f"{candidate.name} failed and is left out: {error}")
+                    out.print(f"{told} failed and is left out: {error}")
                     failed.add(candidate)
                 else:
                     readings[candidate].append(reading)
@@ -118,15 +116,22 @@ def _median(readings: list[Reading], what: str) -> float:
 
 def table(readings: dict[Candidate, list[Reading]]) -> Table:
     """The medians, and each candidate's cost as a multiple of edc's with picows."""
-    own = [each for each in readings if each.name == "edc, picows"]
-    unit = _median(readings[own[0]], "micros") if own else None
+    own = {
+        each.workload: _median(some, "micros")
+        for each, some in readings.items()
+        if each.name == "edc, picows"
+    }
     made = Table(title="CPU of the whole process, on one core")
     for name in ("candidate", "workload"):
         made.add_column(name)
     for name in ("µs an event", "least", "events a second", "peak MiB", "against edc, picows"):
         made.add_column(name, justify="right")
+    last = ""
     for candidate, some in readings.items():
-        micros = _median(some, "micros")
+        if last not in ("", candidate.workload):
+            made.add_section()
+        last = candidate.workload
+        micros, unit = _median(some, "micros"), own.get(candidate.workload)
         made.add_row(
             *(candidate.name, candidate.workload, f"{micros:.2f}"),
             f"{min(reading.micros for reading in some):.2f}",
@@ -154,6 +159,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=2_000_000, help="to each candidate")
     parser.add_argument("--symbols", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="which, by commas")
     parser.add_argument("--only", default="", help="candidates whose name contains this")
     parser.add_argument("--no-peers", action="store_true", help="edc and the bare libraries")
     parser.add_argument("--latency", type=float, default=5.0, help="seconds a load; 0 for none")
@@ -161,16 +167,24 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("taskset") is None:
         sys.exit("taskset is missing: install util-linux")
+    unknown = set(options.workloads.split(",")) - WORKLOADS.keys()
+    if unknown:
+        sys.exit(f"no workload is called {', '.join(unknown)}: there are {', '.join(WORKLOADS)}")
+    workloads = [WORKLOADS[name] for name in options.workloads.split(",")]
     chosen = [
         candidate
-        for candidate in candidates(peers=not options.no_peers)
+        for candidate in candidates(workloads, peers=not options.no_peers)
         if options.only in candidate.name
     ]
     speed = [calibration()]
     readings = measure(chosen, Load(events=options.events, symbols=options.symbols), options.rounds)
     speed.append(calibration())
     out.print(table(readings))
-    own = [some for candidate, some in readings.items() if candidate.name == "edc, picows"]
+    own = [
+        some
+        for candidate, some in readings.items()
+        if (candidate.name, candidate.workload) == ("edc, picows", "tiingo")
+    ]
     measured = []
     if own and options.latency:
         measured = latencies(int(_median(own[0], "rate")), options.latency, options.symbols)

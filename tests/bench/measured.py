@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import polars as pl
 
 from edc import control
 from edc.events import identity
-from tests.bench.frames import repeated
+from tests.bench.frames import WORKLOADS
 from tests.bench.peers.steady import BEGIN, END
 from tests.harness import write_config
 
@@ -52,11 +52,22 @@ class Load:
         """Events on all connections."""
         return self.events * self.connections
 
+    @property
+    def cycle(self) -> int:
+        """After how many events the vendor begins anew, with another second."""
+        return WORKLOADS[self.workload].cycle(self.rate, self.symbols, live=self.live)
+
+    def whole(self) -> "Load":
+        """With as many events as whole cycles have, where connections share them."""
+        if not WORKLOADS[self.workload].numbered:
+            return self
+        return replace(self, events=max(1, round(self.events / self.cycle)) * self.cycle)
+
     def distinct(self) -> int:
         """All events without those that are repeated."""
-        seconds, rest = divmod(self.events, self.rate)
-        again = repeated(self.rate, self.duplicates)
-        twice = seconds * len(again) + sum(number < rest for number in again)
+        cycles, rest = divmod(self.events, self.cycle)
+        again = WORKLOADS[self.workload].repeated(self.cycle, self.duplicates)
+        twice = cycles * len(again) + sum(number < rest for number in again)
         return self.total - twice * self.connections
 
 
@@ -122,15 +133,62 @@ def peer(command: Sequence[str | Path], load: Load, folder: Path, path: str) -> 
     return Reading(**json.loads(output.splitlines()[-1]))
 
 
-FEEDS = {
-    "tiingo": """
+def _everything(vendor: str, channel: str, asset_type: str) -> Callable[[Load], str]:
+    """A feed for each connection, which asks for everything."""
+    feed = f"""
 [feeds.feed%d]
-vendor = "tiingo"
-channel = "crypto"
-symbols = { crypto = ["*"] }
-""",
+vendor = "{vendor}"
+channel = "{channel}"
+symbols = {{ {asset_type} = ["*"] }}
+"""
+    return lambda load: "".join(feed % number for number in range(load.connections))
+
+
+def _streams(*streams: str) -> Callable[[Load], str]:
+    """One feed that names all symbols, on as many connections as the venue's limits ask for."""
+
+    def feed(load: Load) -> str:
+        names = [WORKLOADS[load.workload].symbol(number) for number in range(load.symbols)]
+        return f"""
+[feeds.feed]
+vendor = "binance"
+channel = "spot"
+streams = {json.dumps(streams)}
+symbols = {{ crypto = {json.dumps(names)} }}
+"""
+
+    return feed
+
+
+FEEDS: dict[str, Callable[[Load], str]] = {
+    "tiingo": _everything("tiingo", "crypto", "crypto"),
+    "binance": _streams("aggTrade", "bookTicker"),
+    "binance_trade": _streams("trade", "bookTicker"),
+    "alpaca": _everything("alpaca", "sip", "stock"),
 }
-"""The workloads that edc has an adapter for, as its config asks for them."""
+"""How a config asks for each workload."""
+
+
+def settings_of(
+    load: Load, folder: Path, url: str, library: str = "picows", more: str = ""
+) -> Path:
+    """A config with all that edc does by default, for this vendor; `more` are further sections."""
+    rest = url.replace("ws://", "http://")
+    vendors = f"""
+[vendors.binance]
+url = "{url}"
+rest_url = "{rest}"
+
+[vendors.alpaca]
+url = "{url}"
+rest_url = "{rest}"
+api_key = "key"
+api_secret = "secret"
+"""
+    more = f'[transport]\nwebsocket = "{library}"\n{more}{vendors}'
+    config = write_config(folder, url, feeds=FEEDS[load.workload](load), more=more)
+    config.write_text(config.read_text().replace('interval = "50ms"', 'interval = "200ms"'))
+    return config
 
 
 def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
@@ -140,10 +198,7 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
     """
     folder.mkdir(parents=True)
     with vendor(load) as url:
-        more = f'[transport]\nwebsocket = "{library}"\n{batch}'
-        feeds = "".join(FEEDS[load.workload] % number for number in range(load.connections))
-        config = write_config(folder, url, feeds=feeds, more=more)
-        config.write_text(config.read_text().replace('interval = "50ms"', 'interval = "200ms"'))
+        config = settings_of(load, folder, url, library, batch)
         with (folder / "log").open("w") as log:
             command = [sys.executable, "-m", "edc", "run", "--config", str(config)]
             daemon = pinned(command, cores()[0], stderr=log, cwd=folder)
@@ -186,6 +241,9 @@ def _compare(lake: Path, load: Load) -> None:
         told = table.select(pl.len(), pl.struct(identity(kind)).n_unique().alias("n")).collect()
         rows += told.item(0, 0)
         distinct += told.item(0, 1)
+    holes = list((lake / "gap").rglob("*.parquet"))
+    if holes and (told := pl.read_parquet(holes, hive_partitioning=False)).height:
+        raise RuntimeError(f"the ledger knows of gaps: {told['cause'].value_counts().rows()}")
     if not rows == distinct == load.distinct():
         raise RuntimeError(
             f"{load.distinct():,} different events were sent; the lake has {rows:,} rows,"

@@ -1,11 +1,11 @@
 """`python -m tests.bench.vendor --rate 100000`: a vendor that is never the bottleneck.
 
-Sends the frames of a workload, one event each, in large writes: a second's frames are made before
-the first is sent, and each second that follows is the same text with another second in it, so that
-no two events are equal, but for the duplicates asked for, and none costs more than a copy of its
-bytes. With `--live` the times of the events are those at which they are due, to the tick. Prints
-one JSON object with its URL; when told to end (SIGTERM), one with the number of events sent and of
-those that it owed but could not send because the client did not read.
+Sends the frames of a workload in large writes: a cycle of them is made before the first is sent,
+and each that follows is the same text with another second in it, so that no two events are equal,
+but for the duplicates asked for, and none costs more than a copy of its bytes. With `--live` the
+times of the events are those at which they are due, to the tick. Prints one JSON object with its
+URL; when told to end (SIGTERM), one with the number of events sent and of those that it owed but
+could not send because the client did not read.
 """
 
 import argparse
@@ -15,26 +15,24 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Collection, Sequence
 
 from aiohttp import web
 
+from tests.bench.dialogues import DIALOGUES
 from tests.bench.frames import BEGIN, PREFIX, WORKLOADS, Workload
 
 _TICK = 0.005
 _LIVE_TICK = 0.001
 _MOST_BUFFERED = 4 << 20
-_ACKNOWLEDGED = {
-    "messageType": "I",
-    "response": {"code": 200, "message": "Success"},
-    "data": {"subscriptionId": 49_804_739},
-}
 
 
 class Vendor:
-    """One second of frames, sent again and again with rising times, to whoever connects.
+    """One cycle of frames, sent again and again with rising times, to whoever connects.
 
-    `events` is how many a connection gets; None for as many as it takes. Each connection has
-    symbols of its own.
+    `events` is how many there are for a client; None for as many as it takes. A connection that
+    names its symbols gets its part of them, whole cycles; each other gets all of them, by other
+    names than the connections before it.
     """
 
     def __init__(
@@ -54,10 +52,9 @@ class Vendor:
         self._events = events
         self._live = live
         self._tick = _LIVE_TICK if live else _TICK
-        frames = workload.second(rate, symbols, duplicates)
-        size = max(1, round(rate * self._tick))
-        self._pieces = [frames[first : first + size] for first in range(0, rate, size)]
-        self._joined = [b"".join(piece) for piece in self._pieces]
+        self._cycle = workload.cycle(rate, symbols, live=live)
+        self._frames = workload.frames(self._cycle, symbols, duplicates)
+        self._numbers = {workload.symbol(number): number for number in range(symbols)}
         self._stamp = workload.stamp(BEGIN)
         self._connections = 0
 
@@ -65,40 +62,58 @@ class Vendor:
         """A connection, from its subscription, where it needs one, to its end."""
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
+        asked: Collection[str] = ()
         if "streams" not in request.query:  # cryptofeed subscribes by the address
-            message = await socket.receive()
-            binance = self._workload.name == "binance"
-            number = json.loads(message.data)["id"] if binance else None
-            await socket.send_json({"result": None, "id": number} if binance else _ACKNOWLEDGED)
+            asked = await DIALOGUES[self._workload.name](socket)
+        prefix = PREFIX
+        if not asked:
+            prefix = f"s{self._connections:02d}".encode() if self._connections else PREFIX
+            self._connections += 1
         assert request.transport is not None
-        prefix = f"s{self._connections:02d}".encode() if self._connections else PREFIX
-        self._connections += 1
-        sending = asyncio.create_task(self._send(request.transport, prefix))
+        sending = asyncio.create_task(self._send(request.transport, prefix, self._part(asked)))
         with contextlib.suppress(ConnectionError):
             async for _ in socket:
                 pass
         sending.cancel()
         return socket
 
-    async def _send(self, transport: asyncio.WriteTransport, prefix: bytes) -> None:
+    def _part(self, asked: Collection[str]) -> Sequence[bytes]:
+        """The frames of a cycle that are of these symbols; all where none are named."""
+        if not asked:
+            return [frame for _, frame in self._frames]
+        numbers = {self._numbers[symbol] for symbol in asked}
+        return [frame for number, frame in self._frames if number in numbers]
+
+    async def _send(
+        self, transport: asyncio.WriteTransport, prefix: bytes, part: Sequence[bytes]
+    ) -> None:
+        rate = self._rate * len(part) / len(self._frames) / self._workload.per_frame
+        events = self._events
+        left = None if events is None else round(events * len(part) / self._cycle)  # frames
+        size = max(1, round(rate * self._tick))
+        pieces = [part[at : at + size] for at in range(0, len(part), size)]
+        joined = [b"".join(piece) for piece in pieces]
         first = int(time.time()) + 1 if self._live else BEGIN
         started = time.perf_counter() + (first - time.time() if self._live else 0.0)
         sent = number = 0
-        while self._events is None or sent < self._events:
-            second, at = divmod(number, len(self._pieces))
-            frames, data = self._pieces[at], self._joined[at]
-            if self._events is not None and sent + len(frames) > self._events:
-                frames = frames[: self._events - sent]
+        while left is None or sent < left:
+            second, at = divmod(number, len(pieces))
+            frames, data = pieces[at], joined[at]
+            if left is not None and sent + len(frames) > left:
+                frames = frames[: left - sent]
                 data = b"".join(frames)
             while transport.get_write_buffer_size() > _MOST_BUFFERED or (
-                sent + len(frames) * self._live > (time.perf_counter() - started) * self._rate
+                sent + len(frames) * self._live > (time.perf_counter() - started) * rate
             ):
-                self.owed = max(0, int((time.perf_counter() - started) * self._rate) - sent)
+                behind = max(0, int((time.perf_counter() - started) * rate) - sent)
+                self.owed = behind * self._workload.per_frame
                 await asyncio.sleep(self._tick / 2)
             data = data.replace(self._stamp, self._workload.stamp(first + second))
-            transport.write(data if prefix == PREFIX else data.replace(PREFIX, prefix))
+            if prefix != PREFIX:
+                data = data.replace(PREFIX, prefix).replace(PREFIX.upper(), prefix.upper())
+            transport.write(data)
             sent += len(frames)
-            self.sent += len(frames)
+            self.sent += len(frames) * self._workload.per_frame
             number += 1
 
 

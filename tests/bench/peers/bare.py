@@ -1,4 +1,4 @@
-"""Receive and nothing else: `bare.py LIBRARY URL EVENTS`. What is above it is what edc adds."""
+"""Receive and nothing else: `bare.py LIBRARY PER_FRAME URL EVENTS`. The rest is what edc adds."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ import websockets
 from steady import Steady
 
 
-async def with_picows(url: str, steady: Steady) -> None:
+async def with_picows(url: str, per_frame: int, steady: Steady) -> None:
     """The fast library: frames by callback, their bytes taken."""
 
     class Listener(picows.WSListener):  # type: ignore[misc]
@@ -17,22 +17,24 @@ async def with_picows(url: str, steady: Steady) -> None:
 
         def on_ws_frame(self, _transport: picows.WSTransport, frame: picows.WSFrame) -> None:
             frame.get_payload_as_bytes()
-            steady.add(1)
+            steady.add(per_frame)
 
     transport, _ = await picows.ws_connect(Listener, url)
     await transport.wait_disconnected()
 
 
-async def with_websockets(url: str, steady: Steady) -> None:
+async def with_websockets(url: str, per_frame: int, steady: Steady) -> None:
     """The library that is always there, its bytes not decoded."""
     async with websockets.connect(url, compression=None) as connection:
         await connection.send('{"id": 1}')
         while True:
             await connection.recv(decode=False)
-            steady.add(1)
+            steady.add(per_frame)
 
 
 if __name__ == "__main__":
-    library, url, events = sys.argv[1:]
+    library, count, url, events = sys.argv[1:]
+    per_frame = int(count)
     receive = {"picows": with_picows, "websockets": with_websockets}[library]
-    asyncio.run(receive(url, Steady(int(events) - 1)))  # one of them answers the subscription
+    total = int(events) - per_frame  # one frame, at least, answers the subscription
+    asyncio.run(receive(url, per_frame, Steady(total)))
