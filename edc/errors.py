@@ -5,6 +5,7 @@ EdcError
 ├── Fatal           this feed cannot go on, others do       (key refused, not entitled)
 ├── Retriable       wait and try again, perhaps `.after` seconds     (connection lost, stale)
 ├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
+│   └── Refused     the vendor will not deliver some symbols; the others go on
 ├── BusDown         the broker does not take or give now; an OSError too; tried again
 ├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
@@ -39,13 +40,17 @@ class ConfigError(EdcError):
 
 
 class Fatal(EdcError):
-    """One feed cannot go on until the operator mends something; the others do."""
+    """One feed cannot go on until the operator mends something; the others do.
+
+    Some vendors refuse now and then what they accept a minute later: `tries` is how many times in
+    a row it is tried again before such a word is believed.
+    """
 
     exit_code = 2
 
-    def __init__(self, problem: str, mend: str) -> None:
+    def __init__(self, problem: str, mend: str, tries: int = 0) -> None:
         super().__init__(problem, mend)
-        self.problem, self.mend = problem, mend
+        self.problem, self.mend, self.tries = problem, mend, tries
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.mend}"
@@ -88,6 +93,20 @@ class Skippable(EdcError):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.problem}"
+
+
+class Refused(Skippable):
+    """The vendor will not deliver these symbols, in the lake's spelling, by a polled answer.
+
+    The adapter leaves them out for a while. `events` are those of the others in the same answer.
+    """
+
+    def __init__(self, symbols: Sequence[str], problem: str, events: Sequence[object] = ()) -> None:
+        super().__init__("refused", problem, events)
+        self.symbols = symbols
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.symbols)}: {self.problem}"
 
 
 class Unwritten(EdcError):

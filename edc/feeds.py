@@ -119,7 +119,7 @@ class FeedRunner:
 
     async def _path(self, number: int, stopping: asyncio.Event) -> None:
         backoff = self._times.backoff()
-        crashes = 0
+        crashes = doubts = 0
         while not stopping.is_set():
             self._tells("connecting")
             started, data_before = time.monotonic(), self.stats.data_frames
@@ -129,8 +129,11 @@ class FeedRunner:
                 await relay.run(stopping)
                 break
             except Fatal as error:
-                self._give_up(error)
-                return
+                doubts += 1
+                if doubts > error.tries or self._once:
+                    self._give_up(error)
+                    return
+                failure = Retriable("refused", f"{error} (refusal {doubts} of {error.tries + 1})")
             except Retriable as error:
                 failure = error
             except Exception as error:
@@ -144,7 +147,7 @@ class FeedRunner:
             lived = time.monotonic() - started
             if lived >= self._times.healthy_after and self.stats.data_frames > data_before:
                 backoff.reset()
-                crashes = 0
+                crashes = doubts = 0
             if self._once:
                 self._give_up(failure)
                 return

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection
 from itertools import pairwise
 
 from edc.adapters import HasHistory, HasSpans, Hole
-from edc.errors import Fatal, Retriable, Skippable
+from edc.errors import Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Gap, Trade
 from edc.held import Held, mark_of
 from edc.ingest import Ingest
@@ -157,7 +157,7 @@ class Healer:
         try:
             if not await self._fill(client, history, found, ingest):
                 return
-        except Fatal as error:
+        except (Fatal, Refused) as error:
             log.error("back-fill of %s: %s", hole.symbol, error, extra=self._fields)
         self._ledger.healed(gap, found.count)
         log.info(
@@ -175,7 +175,7 @@ class Healer:
         await asyncio.sleep(gap.ended_at / SECOND + self._settle - self._now_ns() / SECOND)
         await self._safe({event_type for event_type, _ in self._spans})
         span = (gap.started_at, gap.ended_at)
-        filled, whole = 0, True
+        filled, whole, over = 0, True, False
         for event_type, symbol in self._spans:
             known = await asyncio.to_thread(
                 self._held.marks, event_type, self._feed.source, symbol, *span
@@ -184,11 +184,12 @@ class Healer:
             try:
                 if not await self._fill(client, history, found, ingest):
                     return
-            except Fatal as error:  # the others would be refused for the same reason
+            except (Fatal, Refused) as error:
                 log.error("back-fill of %s: %s", symbol, error, extra=self._fields)
                 whole = False
+                over = isinstance(error, Fatal)  # the others would be refused for the same reason
             filled += found.count
-            if not whole:
+            if over:
                 break
         self._ledger.healed(gap, filled, whole=whole)
         log.info("back-fill of a silence: %d events", filled, extra=self._fields)
@@ -210,7 +211,10 @@ class Healer:
         found: "_Numbered | _Timed",
         ingest: Ingest,
     ) -> bool:
-        """Ask until all has come, again where it may heal; False if it did not. Raises Fatal."""
+        """Ask until all has come, again where it may heal; False if it did not.
+
+        Raises Fatal, or Refused where it is this symbol alone that cannot be had.
+        """
         backoff = self._backoff()
         for left in reversed(range(_TRIES)):
             try:
@@ -234,7 +238,7 @@ class Healer:
         found: "_Numbered | _Timed",
         ingest: Ingest,
     ) -> None:
-        """Ask page after page, and queue what is missing. Raises Fatal or Retriable."""
+        """Ask page after page, and queue what is missing. Raises Fatal, Refused or Retriable."""
         last: list[Event] | None = None
         hole = found.hole
         while (request := history.page(hole, last)) is not None:
@@ -243,6 +247,8 @@ class Healer:
             frame = await fetch.fetch(client, request, lambda: 0, self._now_ns)
             try:
                 last = list(self._decode(frame))
+            except Refused:
+                raise
             except Skippable as error:
                 last = [event for event in error.events if isinstance(event, Event)]
                 log.warning("back-fill of %s: %s", hole.symbol, error)

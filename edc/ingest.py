@@ -16,7 +16,7 @@ import msgspec
 
 from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
-from edc.errors import EdcError, Skippable
+from edc.errors import EdcError, Refused, Skippable
 from edc.events import Event, Gap, Origin
 from edc.ledger import OWN, Ledger
 from edc.lines import Line, Race
@@ -67,6 +67,8 @@ class Ingest:
         self._rising = Rising(rising) if rising else None
         self._race = Race(stats.paths) if connections > 1 else None
         self._doubts: list[_Doubt] = []
+        self._left_out: dict[str, int] = {}
+        """Symbols that a polled vendor has refused, and since when."""
         self._gone: dict[int, int] = {}
         """Connections that have just ended, and when."""
         self._on_hole = on_hole
@@ -115,10 +117,14 @@ class Ingest:
 
     def refused(self, epoch: int, symbol: str, why: str) -> None:
         """The vendor will not deliver a symbol: see `Receiver.refused`. It is in the ledger."""
-        line, now = self._lines[epoch], self._now_ns()
+        line = self._lines[epoch]
+        line.refused[symbol] = self._tell_refused(line.origin, symbol, why)
+
+    def _tell_refused(self, origin: Origin, symbol: str, why: str) -> int:
+        """A symbol will not come: since when (ns), for the row that is written when that ends."""
+        now = self._now_ns()
         self.stats.refused[symbol] = why
-        line.refused[symbol] = now
-        self._ledger.lost(line.origin, "unsubscribed", self.reach(), now, None, symbol)
+        self._ledger.lost(origin, "unsubscribed", self.reach(), now, None, symbol)
         log.warning(
             "feed %s: %s will not come: %s",
             self.stats.feed,
@@ -126,14 +132,20 @@ class Ingest:
             why,
             extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
         )
+        return now
 
     def ended(self, epoch: int) -> None:
         """A connection is over; what it never delivered is missing until now."""
-        line, now = self._lines.pop(epoch), self._now_ns()
-        self._gone[epoch] = now
-        for symbol, since in line.refused.items():
+        line = self._lines.pop(epoch)
+        self._gone[epoch] = self._now_ns()
+        self._take_back(line.origin, line.refused)
+
+    def _take_back(self, origin: Origin, refused: Mapping[str, int]) -> None:
+        """What was refused may be had from now on; until now it was missing."""
+        now = self._now_ns()
+        for symbol, since in refused.items():
             self.stats.refused.pop(symbol, None)
-            self._ledger.lost(line.origin, "unsubscribed", since, now, None, symbol)
+            self._ledger.lost(origin, "unsubscribed", since, now, None, symbol)
 
     def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
         """Queue what the frames of one read say; see `Receiver.receive_many`.
@@ -206,6 +218,9 @@ class Ingest:
             return True
         if stats.state != "live":
             self._speaks(frame.received_ns, events[0].event_time)
+        if self._left_out:
+            symbols = {event.symbol for event in events} & self._left_out.keys()
+            self._take_back(line.origin, {each: self._left_out.pop(each) for each in symbols})
         stats.data_frames += 1
         line.data_frames += 1
         go_on = self._queue(events, line, frame.received_ns)
@@ -316,6 +331,11 @@ class Ingest:
 
     def _skip(self, frame: Frame, origin: Origin, error: Skippable) -> Sequence[Event]:
         """Count and keep what cannot be used; what can be of it goes on."""
+        if isinstance(error, Refused):
+            for symbol in error.symbols:
+                if symbol not in self._left_out:
+                    self._left_out[symbol] = self._tell_refused(origin, symbol, error.problem)
+            return [event for event in error.events if isinstance(event, Event)]
         first = not self.stats.skipped[error.reason]
         self.stats.skipped[error.reason] += 1
         if error.reason != "sequence":  # there the frame itself is sound
@@ -355,6 +375,7 @@ class Ingest:
 
     def silent(self, cause: str) -> None:
         """The last connection is gone: a gap runs from the last data until data comes again."""
+        self._ask_again()
         if self._silence is not None and self._silence[0] in OWN:
             self._close_silence(self._now_ns())  # from here on it is the vendor's
             self._silence = (cause, self._begun)
@@ -369,7 +390,13 @@ class Ingest:
     def finish(self) -> None:
         """No more frames: a gap that is still open ends here, as far as can be said."""
         self.settle(finally_=True)
+        self._ask_again()
         self._close_silence(self._now_ns())
+
+    def _ask_again(self) -> None:
+        """A polled feed begins anew, or ends: nothing is left out any more."""
+        left_out, self._left_out = self._left_out, {}
+        self._take_back(self._origin, left_out)
 
     def _close_silence(self, ended_at: int) -> None:
         if self._silence is not None:

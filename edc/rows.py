@@ -1,13 +1,13 @@
 """Events from a vendor's values: symbols, missing sides, messages of which a part is bad."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 from msgspec import Raw
 
 from edc.adapters import Hole
-from edc.errors import EdcError, Fatal, Retriable, Skippable
+from edc.errors import EdcError, Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
 from edc.fields import UNREADABLE
 from edc.symbols import Symbols
@@ -15,6 +15,8 @@ from edc.transport import Frame
 
 _Item = TypeVar("_Item")
 _MOST_TOLD = 3
+_ROUNDS = 60
+"""For which a polled feed leaves out what its vendor has refused."""
 
 
 class Rows:
@@ -148,6 +150,50 @@ def refused(frame: Frame, vendor: str, said: str, *, wait: float = 60.0) -> EdcE
     if status in (401, 403):
         return Fatal(told, "check the API key and the plan it belongs to")
     return Fatal(told, "correct the feed's symbols or channel")
+
+
+class Asked:
+    """What a polled feed asks for: its names in pieces of at most `size`.
+
+    A piece that the vendor refuses is asked for in halves, so that one bad name does not cost the
+    others; a single name is left out for a while, and then asked for by itself.
+    """
+
+    def __init__(self, symbols: Symbols, size: int = 1) -> None:
+        self._symbols = symbols
+        self._pieces = spaced(symbols.names, size)
+        self._refused: dict[str, int] = {}
+        """Rounds after which each is asked for again."""
+
+    def pieces(self) -> list[Sequence[str]]:
+        """What to ask for in this round."""
+        for name in self._refused:
+            self._refused[name] -= 1
+        due: list[Sequence[str]] = [[name] for name, left in self._refused.items() if left <= 0]
+        return self._pieces + due
+
+    def refuse(self, why: Mapping[str, str], error: EdcError) -> EdcError:
+        """What to raise for a request, of which each name in `why` was refused, for that reason.
+
+        `error` where there is nothing else that the feed asks for.
+        """
+        for name in why:
+            self._refused[name] = _ROUNDS
+        left = [[name for name in piece if name not in why] for piece in self._pieces]
+        self._pieces = [piece for piece in left if piece]
+        if not self._pieces and len(self._refused) == len(self._symbols.names):
+            return error
+        said = "; ".join(dict.fromkeys(why.values()))
+        return Refused([self._symbols.of(name)[0] for name in why], said)
+
+    def refuse_whole(self, names: Sequence[str], error: EdcError) -> EdcError:
+        """The same for a request of which the vendor does not say what is wrong with it."""
+        if len(names) == 1:
+            return self.refuse({names[0]: str(error)}, error)
+        if names in self._pieces:  # else another request of the same round was refused before
+            at, middle = self._pieces.index(names), len(names) // 2
+            self._pieces[at : at + 1] = [names[:middle], names[middle:]]
+        return Skippable("notice", f"{error}; it is asked for in halves")
 
 
 def listed(frame: Frame, vendor: str) -> list[Raw]:

@@ -17,10 +17,11 @@ calls the longest. Heartbeats and acknowledgements are not data.
   been waiting.
 """
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
-from edc.adapters import Silence
+from edc.adapters import HasHeartbeat, Silence
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,17 @@ class Pace:
     look: float = 5.0
     """A look counts for at most so long a time since the one before."""
     gaps: int = 1000
+
+
+class Pulse:
+    """The judgement on a vendor that has heartbeats: whatever it says is one, in any market."""
+
+    def __init__(self, adapter: object) -> None:
+        self._most = adapter.beats_within if isinstance(adapter, HasHeartbeat) else math.inf
+
+    def look(self, silent: float) -> str | None:
+        """A sentence if nothing at all was heard for too long, in seconds."""
+        return f"not even a heartbeat for {self._most:g} s" if silent > self._most else None
 
 
 class _Since(Enum):

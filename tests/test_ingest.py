@@ -4,10 +4,11 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edc.deadletters import DeadLetters
-from edc.errors import Skippable
+from edc.errors import Refused, Skippable
 from edc.events import Event, Gap, Trade
 from edc.ingest import Ingest
 from edc.ledger import Ledger
@@ -270,3 +271,41 @@ def test_a_jump_in_the_sequence_is_a_row_of_that_symbol(tmp_path: Path) -> None:
     assert isinstance(row, Gap)
     assert (row.cause, row.symbol, row.rows_lost) == ("sequence", "btcusd", 3)
     assert (since(row.started_at), since(row.ended_at)) == (0.9, 2.0)
+
+
+def unsubscribed(bench: Bench) -> list[tuple[str | None, float, float]]:
+    """Symbol, start and end of the rows about symbols that do not come."""
+    bench.ledger.settle()
+    return [
+        (row.symbol, since(row.started_at), since(row.ended_at))
+        for row in bench.gaps.drain()
+        if isinstance(row, Gap) and row.cause == "unsubscribed"
+    ]
+
+
+def test_a_symbol_that_a_polled_vendor_refuses_is_missing_until_it_comes(bench: Bench) -> None:
+    bench.connect()
+    bench.trades(1.0, 1.0)
+    bench.frame(2.0, Refused(["ethusd"], "not found", [trade(2.0)]))
+    assert bench.ingest.stats.refused == {"ethusd": "not found"}
+    assert unsubscribed(bench) == [("ethusd", 1.0, 2.0)]
+
+    bench.frame(3.0, Refused(["ethusd"], "not found"))  # asked for again, in vain
+    assert unsubscribed(bench) == []
+
+    bench.frame(9.0, [msgspec.structs.replace(trade(9.0), symbol="ethusd")])
+    assert unsubscribed(bench) == [("ethusd", 2.0, 9.0)]
+    assert bench.ingest.stats.refused == {}
+    assert bench.ingest.stats.skipped == {}
+    assert len(bench.queues["trade"].drain()) == 3
+
+
+def test_what_is_left_out_is_missing_until_the_feed_begins_anew(bench: Bench) -> None:
+    bench.connect()
+    bench.trades(1.0, 1.0)
+    bench.frame(2.0, Refused(["ethusd"], "not found"))
+    bench.now = START + 5 * SECOND
+    bench.ingest.silent("disconnected")
+
+    assert ("ethusd", 1.0, 5.0) in unsubscribed(bench)
+    assert bench.ingest.stats.refused == {}

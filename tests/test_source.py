@@ -32,7 +32,7 @@ SEES = {
     # The contracts, and those who keep them.
     "edc.transport": NOBODY,
     "edc.wire": ("events",),
-    "edc.adapters": ("events", "times", "transport", "wire"),
+    "edc.adapters": ("errors", "events", "times", "transport", "wire"),
     "edc.sinks": NOBODY,
     # The bus: the contract, what travels, and one file for each broker.
     "edc.bus": NOBODY,

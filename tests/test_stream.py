@@ -27,8 +27,17 @@ class Streamed:
     def request(self) -> Request:
         return Request(self._url, {"instruments": "EUR_USD"}, {"Authorization": "Bearer k"})
 
+    def refusal(self, status: int, body: str) -> Retriable:
+        return Retriable("refused", f"{status}: {body}", 9.0)
+
     def decode(self, frame: object) -> list[object]:
         return [frame]
+
+
+class Beating(Streamed):
+    """The same, of a vendor that is heard at least every third of a second."""
+
+    beats_within = 0.3
 
 
 @asynccontextmanager
@@ -101,25 +110,38 @@ async def test_a_line_without_end_is_cut_off() -> None:
     assert f"a line is over {MOST_BYTES} bytes" in str(error)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind", "says"),
-    [
-        (401, Fatal, "check the API key"),
-        (403, Fatal, "check the API key"),
-        (400, Fatal, "correct the feed"),
-        (429, Retriable, "429"),
-        (503, Retriable, "503"),
-        (520, Retriable, "520"),
-    ],
-)
-async def test_a_refused_stream_says_who_can_mend_it(
-    status: int, kind: type[Exception], says: str
-) -> None:
-    async with sending(b"no", status=status) as url:
+async def test_what_a_refusal_means_is_the_adapters_to_say() -> None:
+    async with sending(b"no", status=403) as url:
         error = await ended(url, Collector())
 
-    assert type(error) is kind
-    assert says in str(error)
+    assert isinstance(error, Retriable)
+    assert (str(error), error.after) == ("403: no", 9.0)
+
+
+async def test_a_vendor_with_heartbeats_that_has_none_is_gone_even_in_a_closed_market() -> None:
+    collector = Collector()
+    async with sending(b"one\n", endless=True) as url:
+        adapter = Beating(url)
+        watchdog = Watchdog(adapter.silence)
+        streamed = StreamTransport(adapter, lambda: False, watchdog, FAST)  # type: ignore[arg-type]
+        with pytest.raises(Retriable, match=r"not even a heartbeat for 0.3 s") as caught:
+            await asyncio.wait_for(streamed.run(collector, asyncio.Event()), 10)
+
+    assert caught.value.reason == "half_open"
+    assert len(collector.frames) == 1
+
+
+async def test_heartbeats_keep_a_stream_alive_in_a_closed_market() -> None:
+    stopping = asyncio.Event()
+    async with sending(*[b"\n"] * 100, endless=True) as url:  # a line in a hundredth of a second
+        adapter = Beating(url)
+        watchdog = Watchdog(adapter.silence)
+        streamed = StreamTransport(adapter, lambda: False, watchdog, FAST)  # type: ignore[arg-type]
+        run = asyncio.create_task(streamed.run(Collector(), stopping))
+        await asyncio.sleep(0.7)
+        assert not run.done()
+        stopping.set()
+        await run
 
 
 async def test_a_mute_stream_is_found() -> None:

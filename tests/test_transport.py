@@ -628,3 +628,58 @@ def test_a_fault_of_ours_is_not_taken_for_one_of_the_network() -> None:
     ):
         with pytest.raises(ZeroDivisionError):
             translate(ZeroDivisionError())
+
+
+class Cooling(Pushed):
+    """A vendor that wants ten minutes of peace after a handshake that it has limited."""
+
+    cool_down = 600.0
+
+
+@pytest.mark.parametrize(("status", "after"), [(429, 600.0), (503, None)])
+async def test_a_limited_handshake_is_waited_out_as_long_as_the_vendor_wants(
+    connect: Library, status: int, after: float | None
+) -> None:
+    async def limited(request: web.Request) -> web.StreamResponse:
+        del request
+        return web.Response(status=status)
+
+    async with server(limited) as address:
+        adapter = Cooling(f"ws://{address}", Silence())
+        watchdog = Watchdog(adapter.silence)
+        transport = WebsocketTransport(adapter, connect, lambda: True, watchdog, FAST)  # type: ignore[arg-type]
+        with pytest.raises(Retriable) as caught:
+            await transport.run(Collector(), asyncio.Event())
+
+    assert caught.value.after == after
+
+
+class Beating(Pushed):
+    """A vendor that is heard at least every third of a second, in any market."""
+
+    beats_within = 0.3
+
+
+async def test_a_vendor_with_heartbeats_that_has_none_is_gone_though_it_answers_pings(
+    connect: Library,
+) -> None:
+    async def mute(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for _ in range(5):
+            await socket.send_str("beat")
+            await asyncio.sleep(0.1)
+        async for _ in socket:
+            pass
+        return socket
+
+    receiver = Collector()
+    async with server(mute) as address:
+        adapter = Beating(f"ws://{address}", Silence())
+        watchdog = Watchdog(adapter.silence)
+        transport = WebsocketTransport(adapter, connect, lambda: False, watchdog, FAST)  # type: ignore[arg-type]
+        with pytest.raises(Retriable, match=r"not even a heartbeat for 0.3 s") as caught:
+            await asyncio.wait_for(transport.run(receiver, asyncio.Event()), 10)
+
+    assert caught.value.reason == "half_open"
+    assert len(receiver.frames) == 5

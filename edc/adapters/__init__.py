@@ -25,6 +25,7 @@ from typing import Annotated, Literal, Protocol, cast, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from edc.errors import EdcError
 from edc.events import Event
 from edc.times import parse_duration
 from edc.transport import Frame, Request
@@ -221,6 +222,10 @@ class StreamAdapter(Adapter, Protocol):
         """What is asked for."""
         ...
 
+    def refusal(self, status: int, body: str) -> EdcError:
+        """What an answer with another status than 200 means."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Hole:
@@ -270,6 +275,28 @@ class HasHeaders(Protocol):
     """A websocket adapter whose vendor wants to see headers in the handshake."""
 
     headers: Mapping[str, str]
+
+
+@runtime_checkable
+class HasHeartbeat(Protocol):
+    """An adapter whose vendor says something at least so often, though its market be shut.
+
+    Silence beyond that means that the connection is dead, whatever answers our pings.
+    """
+
+    beats_within: float
+    """Seconds."""
+
+
+@runtime_checkable
+class HasCoolDown(Protocol):
+    """A websocket adapter whose vendor wants to be left alone after it limited a handshake (429).
+
+    Knocking at the pace of the usual back-off would prolong it.
+    """
+
+    cool_down: float
+    """Seconds."""
 
 
 @runtime_checkable

@@ -46,7 +46,7 @@ from edc.adapters import (
 from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused, spaced
+from edc.rows import Asked, Rows, each, refused, spaced
 from edc.symbols import Symbols, parted, share_class
 from edc.times import SECOND, format_iso, instant, parse_iso
 from edc.transport import Frame, Request
@@ -62,6 +62,8 @@ _PATHS = {
 }
 _AT_ONCE = 200
 """Symbols in one message: under the vendor's limit of 32,768 bytes a frame."""
+_BAD_SYMBOLS = (400, 404, 422)
+"""Of a polled answer: the request itself is wrong."""
 _TIMESTAMP = -1
 
 
@@ -472,14 +474,15 @@ class AlpacaRest:
             f"{plan.vendor_options.rest_url}/{base.format(kind)}" for kind in plan.options.take
         ]
         self._headers = _headers(plan)
+        self._asked = Asked(self._makes.rows.symbols, _AT_ONCE)
 
     def requests(self) -> Sequence[Request]:
         """Two hundred symbols a request."""
-        names = self._makes.rows.symbols.names
+        pieces = self._asked.pieces()
         return [
-            Request(url, {"symbols": ",".join(some)}, self._headers)
+            Request(url, {"symbols": ",".join(some)}, self._headers, about=",".join(some))
             for url in self._urls
-            for some in spaced(names, _AT_ONCE)
+            for some in pieces
         ]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
@@ -490,6 +493,8 @@ class AlpacaRest:
             wrong = refused(frame, "Alpaca", frame.data.decode(errors="replace"))
             raise wrong or Skippable("malformed", str(error)) from None
         wrong = refused(frame, "Alpaca", said.message)
+        if wrong is not None and frame.status in _BAD_SYMBOLS and frame.about:
+            raise self._asked.refuse_whole(frame.about.split(","), wrong)
         if wrong is not None:
             raise wrong
         rows = [("t", name, raw) for name, raw in said.trades.items()]

@@ -2,17 +2,20 @@
 
 Source: the vendor's pages on websocket trades and webhooks, 2026-03, and recordings of 2022. One
 message a symbol subscribes, and nothing acknowledges it. The key is part of the URL; the vendor
-allows one connection a key and refuses a second one's handshake with 429.
+allows one connection a key and refuses a second one's handshake with 429, for some minutes: ten are
+waited, as other clients do.
 
 * A frame has several trades, of any symbols. Nothing numbers them, and equal ones are legal: they
   are told apart by `ordinal`. Where an exchange has no trades, a price comes with a volume of 0: a
   ref_px, last.
 * FX and crypto are named by an exchange: `OANDA:EUR_USD`, `BINANCE:BTCUSDT`; which one, the feed
   says. `c` is a list of condition codes, null, or absent.
-* `ping` wants no answer. Connections are dropped twice a day, as a rule.
+* `ping` wants no answer. How often it comes is not said: five minutes without anything are taken
+  for the end. Connections are dropped twice a day, as a rule.
 * The vendor posts earnings, news and filings to the webhook, and no prices: they are acknowledged,
   with the secret in `X-Finnhub-Secret`, and nothing is recorded.
-* UNCONFIRMED: REST answers zeros for a symbol that it does not know; they are no price.
+* UNCONFIRMED: REST answers zeros for a symbol that it does not know; they are no price. That the
+  key may stand in a header of REST.
 """
 
 from collections.abc import Iterable, Sequence
@@ -37,7 +40,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Asked, Rows, each, refused
 from edc.symbols import Symbols, parted, share_class
 from edc.times import MILLISECOND, SECOND, instant
 from edc.transport import Frame, Request
@@ -78,6 +81,8 @@ class _Quote(Struct, gc=False):
     t: int | None
 
 
+_ONE_SYMBOL = (403, 404)
+"""The key itself is refused with 401."""
 _frame = msgspec.json.Decoder(_Frame).decode
 _trade = msgspec.json.Decoder(_Trade).decode
 
@@ -98,6 +103,9 @@ def _rows(plan: FeedPlan) -> Rows:
 
 class FinnhubStream:
     """The trades of some symbols."""
+
+    beats_within = 300.0
+    cool_down = 600.0
 
     def __init__(self, plan: FeedPlan) -> None:
         options = plan.options
@@ -150,17 +158,20 @@ class FinnhubRest:
         self._url = f"{plan.vendor_options.rest_url}/quote"
         self._headers = {"X-Finnhub-Token": plan.key}
         self._rows = _rows(plan)
+        self._asked = Asked(self._rows.symbols)
 
     def requests(self) -> Sequence[Request]:
         """One for each symbol; the answer does not say whose it is."""
         return [
             Request(self._url, {"symbol": name}, self._headers, about=name)
-            for name in self._rows.symbols.names
+            for (name,) in self._asked.pieces()
         ]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The price of an answer."""
         wrong = refused(frame, "Finnhub", frame.data.decode(errors="replace"))
+        if wrong is not None and frame.status in _ONE_SYMBOL:
+            raise self._asked.refuse({frame.about: str(wrong)}, wrong)
         if wrong is not None:
             raise wrong
         try:

@@ -8,10 +8,15 @@ and ask are the best, and a list may be empty. `liquidity` is in units of the ba
   rightly see different ones. It begins with a snapshot.
 * While the market is shut, prices come with `tradeable` false, which their condition says.
 * `closeoutBid` and `closeoutAsk` are for margins, and no quotes.
-* The vendor's servers refuse with 5xx, and 520, around weekends: that is tried again.
+* The vendor's servers refuse with 5xx, and 520, around weekends: that is tried again. Even 401 and
+  403 come and go during maintenance, so a refusal is believed the fifth time in a row.
+* Times are RFC 3339, or, where somebody asked for it, seconds with nine digits (`UNIX`).
+* UNCONFIRMED: that a heartbeat comes every five seconds; after fifteen without a line the
+  connection is taken for dead. That an account may have twenty streams.
 """
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -28,12 +33,12 @@ from edc.adapters import (
     Vendor,
     VendorOptions,
 )
-from edc.errors import Skippable
+from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, each, refused
 from edc.symbols import Symbols, parted
-from edc.times import parse_iso
+from edc.times import SECOND, exact_instant, parse_iso
 from edc.transport import Frame, Request
 
 
@@ -71,6 +76,10 @@ class _Answered(Struct, rename="camel"):
     error_message: str = ""
 
 
+_DOUBTS = 4
+"""Refusals in a row that are not believed yet."""
+_LIMITED_FOR = 1.0
+"""Seconds: the vendor's limits are for a second each."""
 _price = msgspec.json.Decoder(_Price, strict=False).decode
 
 
@@ -85,7 +94,10 @@ class _Makes:
         self._rows = Rows(Symbols(plan, call))
         self.path = f"/v3/accounts/{plan.options.account}/pricing"
         self.params = {"instruments": ",".join(self._rows.symbols.names)}
-        self.headers = {"Authorization": f"Bearer {plan.key}"}
+        self.headers = {
+            "Authorization": f"Bearer {plan.key}",
+            "Accept-Datetime-Format": "RFC3339",
+        }
 
     def of(self, data: Raw | bytes) -> Iterator[Event]:
         """The quote of a PRICE, nothing for a HEARTBEAT."""
@@ -97,15 +109,26 @@ class _Makes:
         shut = said.tradeable is False or said.status == "non-tradeable"
         bid, ask = said.bids[0] if said.bids else None, said.asks[0] if said.asks else None
         yield self._rows.quote(
-            *(said.instrument, parse_iso(said.time)),
+            *(said.instrument, _time(said.time)),
             *((bid.price, bid.liquidity) if bid else (None, None)),
             *((ask.price, ask.liquidity) if ask else (None, None)),
             conditions="not_tradeable" if shut else None,
         )
 
 
+def _time(told: str) -> int:
+    return parse_iso(told) if "T" in told else exact_instant(Decimal(told), SECOND)
+
+
+def _doubted(error: EdcError | None) -> EdcError | None:
+    """A refusal that may be the servers' and not meant."""
+    return Fatal(error.problem, error.mend, _DOUBTS) if isinstance(error, Fatal) else error
+
+
 class OandaStream:
     """The stream of some instruments."""
+
+    beats_within = 15.0
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.vendor_options, OandaVendorOptions)
@@ -119,6 +142,13 @@ class OandaStream:
         makes = self._makes
         params = {**makes.params, "snapshot": "true"}
         return Request(f"{self._url}{makes.path}/stream", params, makes.headers)
+
+    def refusal(self, status: int, body: str) -> EdcError:
+        """What an answer that is no stream means."""
+        told = _doubted(refused(Frame(b"", 0, 0, status), "OANDA", body, wait=_LIMITED_FOR))
+        if told is None or status >= 500:  # noqa: PLR2004 - HTTP's
+            return Retriable("refused", f"OANDA answered {status}: {body}")
+        return told
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The quote of a line."""
@@ -147,9 +177,9 @@ class OandaRest:
         try:
             said = msgspec.json.decode(frame.data, type=_Answered)
         except UNREADABLE as error:
-            wrong = refused(frame, "OANDA", frame.data.decode(errors="replace"))
+            wrong = _doubted(refused(frame, "OANDA", frame.data.decode(errors="replace")))
             raise wrong or Skippable("malformed", str(error)) from None
-        wrong = refused(frame, "OANDA", said.error_message)
+        wrong = _doubted(refused(frame, "OANDA", said.error_message, wait=_LIMITED_FOR))
         if wrong is not None:
             raise wrong
         return each(said.prices, self._makes.of)

@@ -8,10 +8,13 @@ is a quote too. `timestamp` has seconds; `day_volume` is no size.
   connection as it is. UNCONFIRMED: the answer to a heartbeat.
 * The vendor wants a heartbeat every ten seconds; a fourth connection closes the oldest.
 * REST errors may come under status 200: the body's `code` counts. Of a quota, the text says whether
-  it is the minute's or the day's.
+  it is the minute's or the day's. `/quote` has the time of its price; `/price` has none, so that it
+  counts as the price of the moment in which it was received.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
@@ -31,10 +34,10 @@ from edc.adapters import (
     VendorOptions,
     WebsocketUrl,
 )
-from edc.errors import EdcError, Fatal, Retriable, Skippable
+from edc.errors import EdcError, Fatal, Refused, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows, each, spaced
+from edc.rows import Asked, Rows, each, spaced
 from edc.symbols import Symbols, parted, share_class
 from edc.times import SECOND, instant
 from edc.transport import Frame, Request
@@ -53,6 +56,7 @@ class TwelveDataFeedOptions(FeedOptions):
     """`[feeds.NAME]` of Twelve Data. `interval` is for polling; a symbol costs a credit a round."""
 
     interval: Duration = Field(60.0, ge=1)
+    endpoint: Literal["quote", "price"] = Field("quote", description="what is polled")
 
 
 class _Symbol(Struct):
@@ -76,6 +80,7 @@ class _Price(Struct):
 class _Quote(Struct):
     symbol: str = ""
     close: str = ""
+    price: str = ""
     timestamp: int | None = None
     last_quote_at: int | None = None
     code: int | None = None
@@ -83,6 +88,8 @@ class _Quote(Struct):
     status: str = ""
 
 
+_ONE_SYMBOL = (400, 403, 404)
+"""The key itself is refused with 401."""
 _price = msgspec.json.Decoder(_Price).decode
 
 
@@ -156,9 +163,10 @@ class TwelveDataRest:
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, TwelveDataFeedOptions)
         self.interval = plan.options.interval
-        self._url = f"{plan.vendor_options.rest_url}/quote"
+        self._url = f"{plan.vendor_options.rest_url}/{plan.options.endpoint}"
         self._headers = {"Authorization": f"apikey {plan.key}"}
         self._rows = _rows(plan)
+        self._asked = Asked(self._rows.symbols, _AT_ONCE)
 
     def requests(self) -> Sequence[Request]:
         """One for a hundred symbols; of one alone the answer has no keys."""
@@ -167,9 +175,9 @@ class TwelveDataRest:
                 self._url,
                 {"symbol": ",".join(names)},
                 self._headers,
-                about=names[0] if len(names) == 1 else "",
+                about=",".join(names),
             )
-            for names in spaced(self._rows.symbols.names, _AT_ONCE)
+            for names in self._asked.pieces()
         ]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
@@ -177,24 +185,55 @@ class TwelveDataRest:
         try:
             whole = msgspec.json.decode(frame.data, type=_Quote)
             if whole.code is not None or whole.status == "error":
-                raise _failure(whole, frame.status)
-            if frame.about:
-                return list(self._event((frame.about, Raw(frame.data))))
+                raise self._failure(whole, frame)
+            if "," not in frame.about:
+                return list(self._event(frame, (frame.about, Raw(frame.data))))
             rows = msgspec.json.decode(frame.data, type=dict[str, Raw])
+            refused = {name: why for name, raw in rows.items() if (why := _refusal(raw))}
         except UNREADABLE as error:
             if frame.status >= 500:  # noqa: PLR2004 - HTTP's
                 raise Retriable("server_error", f"Twelve Data answered {frame.status}") from None
             raise Skippable("malformed", str(error)) from None
-        return each(rows.items(), self._event)
+        sound = [row for row in rows.items() if row[0] not in refused]
+        events = each(sound, partial(self._event, frame))
+        if refused:
+            raise self._refused(refused, events)
+        return events
 
-    def _event(self, row: tuple[str, Raw]) -> Iterator[Event]:
+    def _refused(self, why: dict[str, str], events: Sequence[Event]) -> EdcError:
+        told = f"Twelve Data: {'; '.join(dict.fromkeys(why.values()))}"
+        refusal = self._asked.refuse(why, Fatal(told, "correct the feed's symbols"))
+        if isinstance(refusal, Refused):
+            refusal.events = events
+        return refusal
+
+    def _event(self, frame: Frame, row: tuple[str, Raw]) -> Iterator[Event]:
         name, raw = row
         quote = msgspec.json.decode(raw, type=_Quote)
         if quote.code is not None:
             raise Skippable("notice", f"{name}: {quote.message}")
         price, told = decimal(quote.close), quote.last_quote_at or quote.timestamp
-        if price is not None and told is not None:
-            yield self._rows.price(name, instant(told, SECOND), price, "last")
+        if quote.price:
+            price = decimal(quote.price)
+        time = instant(told, SECOND) if told else frame.received_ns if quote.price else None
+        if price is not None and time is not None:
+            yield self._rows.price(name, time, price, "last")
+
+    def _failure(self, said: _Quote, frame: Frame) -> EdcError:
+        """What an answer that is an error means: some of its symbols, or the whole feed."""
+        error = _failure(said, frame.status)
+        if (said.code or frame.status) in _ONE_SYMBOL and frame.about:
+            return self._asked.refuse_whole(frame.about.split(","), error)
+        return error
+
+
+def _refusal(raw: Raw) -> str:
+    """Why a symbol among others will not be had, if it will not."""
+    try:
+        quote = msgspec.json.decode(raw, type=_Quote)
+    except UNREADABLE:
+        return ""
+    return quote.message or "refused" if quote.code in _ONE_SYMBOL else ""
 
 
 def _failure(said: _Quote, status: int) -> EdcError:

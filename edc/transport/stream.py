@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 
 from edc.adapters import StreamAdapter
-from edc.errors import EdcError, Fatal, Retriable
-from edc.staleness import Watchdog
+from edc.errors import Retriable
+from edc.staleness import Pulse, Watchdog
 from edc.transport import Frame, Receiver, fetch
 from edc.transport.sockets import MOST_BYTES, Timing
 
@@ -39,6 +39,7 @@ class StreamTransport:
         self._now_ns = now_ns
         self._rest = b""
         self._waiting = False
+        self._heard = 0.0
 
     def hear(self, frame: Frame) -> None:
         """Nothing is answered."""
@@ -68,7 +69,7 @@ class StreamTransport:
             ):
                 if response.status_code != 200:  # noqa: PLR2004 - HTTP's
                     body = (await response.aread())[:300].decode(errors="replace")
-                    raise _refused(response.status_code, body)
+                    raise self._adapter.refusal(response.status_code, body)
                 await self._deliver(response.aiter_bytes(), receiver)
         except Exception as error:
             raise fetch.translated(error) from error
@@ -93,16 +94,19 @@ class StreamTransport:
             *lines, self._rest = (self._rest + part).split(b"\n")
             if len(self._rest) > MOST_BYTES or any(len(line) > MOST_BYTES for line in lines):
                 raise Retriable("disconnected", f"a line is over {MOST_BYTES} bytes")
+            self._heard = time.monotonic()
             frames = [line for line in map(bytes.strip, lines) if line]
             if frames and not receiver.receive_many(frames, self._now_ns(), epoch):
                 self._waiting = True
                 await receiver.room()
                 self._waiting = False
+                self._heard = time.monotonic()
 
     async def _watch(self, receiver: Receiver, epoch: int) -> None:
-        """Raise Retriable when the stream is mute while its market is open."""
-        watchdog = self._watchdog
-        watchdog.connected(time.monotonic(), receiver.data_frames(epoch))
+        """Raise Retriable when the stream is mute while its market is open, or has no heartbeat."""
+        watchdog, pulse = self._watchdog, Pulse(self._adapter)
+        self._heard = time.monotonic()
+        watchdog.connected(self._heard, receiver.data_frames(epoch))
         while True:
             await asyncio.sleep(self._timing.tick)
             data_frames = receiver.data_frames(epoch)
@@ -116,14 +120,6 @@ class StreamTransport:
             )
             if alarm is not None:
                 raise Retriable("stale", alarm)
-
-
-def _refused(status: int, body: str) -> EdcError:
-    said = f"the stream was refused ({status}): {body}"
-    if status == 429:  # noqa: PLR2004 - HTTP's
-        return Retriable("rate_limited", said)
-    if status >= 500:  # noqa: PLR2004 - HTTP's
-        return Retriable("refused", said)
-    if status in (401, 403):
-        return Fatal(said, "check the API key and the account")
-    return Fatal(said, "correct the feed's account or symbols")
+            alarm = None if self._waiting else pulse.look(time.monotonic() - self._heard)
+            if alarm is not None:
+                raise Retriable("half_open", alarm)

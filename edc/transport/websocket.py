@@ -11,9 +11,9 @@ import random
 import time
 from collections.abc import Callable
 
-from edc.adapters import HasHeaders, HasLifetime, WebsocketAdapter
+from edc.adapters import HasCoolDown, HasHeaders, HasLifetime, WebsocketAdapter
 from edc.errors import Retriable
-from edc.staleness import Watchdog
+from edc.staleness import Pulse, Watchdog
 from edc.transport import Receiver
 from edc.transport.conversation import Conversation
 from edc.transport.sockets import NO_HEADERS, Library, Socket, Timing
@@ -46,8 +46,19 @@ class WebsocketTransport:
         """One connection's life; see `Transport.run`."""
         adapter = self._adapter
         headers = adapter.headers if isinstance(adapter, HasHeaders) else NO_HEADERS
-        async with self._connect(adapter.url, self._timing, headers) as socket:
-            await self._talk(socket, receiver, stopping)
+        connected = False
+        try:
+            async with self._connect(adapter.url, self._timing, headers) as socket:
+                connected = True
+                await self._talk(socket, receiver, stopping)
+        except Retriable as error:
+            if (
+                not connected
+                and error.reason == "rate_limited"
+                and isinstance(adapter, HasCoolDown)
+            ):
+                raise Retriable(error.reason, error.problem, adapter.cool_down) from None
+            raise
 
     async def _talk(self, socket: Socket, receiver: Receiver, stopping: asyncio.Event) -> None:
         conversation = Conversation(self._adapter, socket, self._timing, self._path)
@@ -77,7 +88,8 @@ class WebsocketTransport:
     ) -> None:
         """Raise Retriable when the peer is dead, or mute while its market is open."""
         timing, watchdog, frames = self._timing, self._watchdog, socket.frames
-        heard = time.monotonic()
+        pulse = Pulse(self._adapter)
+        heard = spoke = time.monotonic()
         lifetime = self._adapter.lifetime if isinstance(self._adapter, HasLifetime) else math.inf
         old_at = heard + lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - not all at once
         watchdog.connected(heard, receiver.data_frames(epoch))
@@ -86,6 +98,7 @@ class WebsocketTransport:
             now, waiting = time.monotonic(), socket.waiting
             if frames != socket.frames or waiting:
                 heard, frames = now, socket.frames
+                spoke = now
             data_frames = receiver.data_frames(epoch)
             if data_frames:
                 self.speaking.set()
@@ -95,6 +108,9 @@ class WebsocketTransport:
             if alarm is not None:
                 raise Retriable("stale", alarm)
             conversation.look()
+            alarm = pulse.look(now - spoke)
+            if alarm is not None:
+                raise Retriable("half_open", alarm)
             if now - heard >= timing.ping_after:
                 await self._ping(socket)
                 heard = time.monotonic()

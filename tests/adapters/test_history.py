@@ -1,6 +1,7 @@
 """A trade that was pushed and the same trade from the vendor's history are one row."""
 
 from edc.adapters import FeedPlan, HasSpans, Hole, alpaca, massive
+from edc.adapters.massive.options import MassiveFeedOptions, MassiveVendorOptions
 from edc.times import parse_iso
 from edc.transport import Frame
 
@@ -47,10 +48,8 @@ def test_alpaca() -> None:
 
 
 def test_massive() -> None:
-    options = massive.MassiveFeedOptions(
-        vendor="massive", channel="stocks", symbols={"stock": ("msft",)}
-    )
-    plan = FeedPlan("massive", massive.MassiveVendorOptions(), options, "key")
+    options = MassiveFeedOptions(vendor="massive", channel="stocks", symbols={"stock": ("msft",)})
+    plan = FeedPlan("massive", MassiveVendorOptions(), options, "key")
     adapter = massive.VENDOR.build(plan)
     assert isinstance(adapter, HasSpans)
     pushed = adapter.decode(
