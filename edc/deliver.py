@@ -18,6 +18,7 @@ from edc.chunks import MadeChunk, make_chunk
 from edc.errors import DiskFailed
 from edc.events import Row, conform
 from edc.files import Damage
+from edc.latency import FeedLatency, Latencies, Measured, in_the_lake, spooled
 from edc.metrics import LaneStats, Stage
 from edc.queues import PLENTY, Queue
 from edc.retry import Backoff, pause
@@ -51,6 +52,7 @@ class Deliver:
         on_refused: Callable[[Row], None],
         on_damaged: Callable[[Damage], Awaitable[None]],
         reach: Callable[[], Mapping[str, int]],
+        latencies: Latencies | None = None,
     ) -> None:
         self.event_type = queue.event_type
         self.stats = LaneStats(queue.event_type)
@@ -64,14 +66,17 @@ class Deliver:
         self._on_refused = on_refused
         self._on_damaged = on_damaged
         self._reach = reach
+        self._latencies = latencies or Latencies()
         self.durable: Mapping[str, int] = {}
         self._awaited: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for so many rows to be on disk."""
         self._ordinals = Ordinals()
-        self._unwritten: pl.DataFrame | None = None
+        self._unwritten: MadeChunk | None = None
         self._chunks: list[Chunk] = []
         self._kept: dict[Chunk, pl.DataFrame] = {}
         self._sunk: set[Chunk] = set()
+        self._safe_since: dict[Chunk, tuple[int, Mapping[FeedLatency, int]]] = {}
+        """Since when a chunk is on disk (ns), and how many rows of each feed are in it."""
         self._recovered = False
         self._oldest = time.monotonic()
         self._spooled = asyncio.Event()
@@ -142,7 +147,7 @@ class Deliver:
     @property
     def in_memory(self) -> int:
         """Rows that a crash would cost now: those not yet in a chunk."""
-        return len(self._queue) + (0 if self._unwritten is None else self._unwritten.height)
+        return len(self._queue) + (0 if self._unwritten is None else self._unwritten.frame.height)
 
     async def safe(self) -> None:
         """Return when all that is queued now is on disk, with the next chunk."""
@@ -172,7 +177,7 @@ class Deliver:
             made = await asyncio.to_thread(self._make, self._queue.drain(PLENTY))
             self._refuse(made)
             if made.frame.height:
-                await self._append(made.frame)
+                await self._append(made)
         self.durable = reach
         waiting, self._awaited = self._awaited, []
         for number, future in waiting:
@@ -181,19 +186,26 @@ class Deliver:
             elif not future.done():
                 future.set_result(None)
 
-    async def _append(self, frame: pl.DataFrame) -> None:
-        self._unwritten = frame  # its ordinals are counted: it is kept as it is until it is safe
-        chunk = await asyncio.to_thread(self._spool.append, self.event_type, frame)
+    async def _append(self, made: MadeChunk) -> None:
+        self._unwritten = made  # its ordinals are counted: it is kept as it is until it is safe
+        chunk, safe_ns, measured = await asyncio.to_thread(self._write, made)
         self._unwritten = None
+        self._safe_since[chunk] = safe_ns, spooled(measured)
         if not self._chunks:
             self._oldest = time.monotonic()
         self._chunks.append(chunk)
         self._count_pending()
         if self.stats.rows_pending <= self._max_rows:  # a batch's worth need not be read again
-            self._kept[chunk] = frame
+            self._kept[chunk] = made.frame
         self.stats.chunks_written += 1
         self.stats.rows_spooled += chunk.rows
         self._spooled.set()
+
+    def _write(self, made: MadeChunk) -> tuple[Chunk, int, list[Measured]]:
+        """Put a chunk on disk: since when it is there, and how late its rows were."""
+        chunk = self._spool.append(self.event_type, made.frame)
+        safe_ns = time.time_ns()
+        return chunk, safe_ns, self._latencies.measure(made.frame, made.epochs, safe_ns)
 
     def _make(self, queued: Iterable[Row | Batch]) -> MadeChunk:
         """The rows of a chunk, final from here on."""
@@ -255,8 +267,11 @@ class Deliver:
             if damage.path.exists():
                 await asyncio.to_thread(self._spool.set_aside, damage)
         del self._chunks[: len(chunks)]
+        now_ns = time.time_ns()
         for chunk in chunks:
             self._kept.pop(chunk, None)
+            safe_ns, rows = self._safe_since.pop(chunk, (now_ns, {}))
+            in_the_lake(rows, now_ns - safe_ns)
         self._oldest = time.monotonic()
         self._account(written, time.perf_counter() - started)
         return written

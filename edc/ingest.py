@@ -18,6 +18,7 @@ from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Refused, Skippable
 from edc.events import Event, Gap, Origin
+from edc.latency import Latencies
 from edc.ledger import OWN, Ledger
 from edc.lines import Line, Race
 from edc.metrics import FeedStats
@@ -54,6 +55,7 @@ class Ingest:
         on_hole: Callable[[Hole, Gap], None] | None = None,
         on_silence: Callable[[Gap], None] | None = None,
         tap: Callable[[Frame], None] | None = None,
+        latencies: Latencies | None = None,
     ) -> None:
         self.stats = stats
         self._queues = queues
@@ -74,6 +76,7 @@ class Ingest:
         self._on_hole = on_hole
         self._on_silence = on_silence
         self._tap = tap
+        self._latencies = latencies
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
@@ -106,6 +109,9 @@ class Ingest:
         stats = self.stats
         stats.connects += 1
         stats.epoch = next(_EPOCHS)
+        stats.connected_ns = self._now_ns()
+        if self._latencies is not None:
+            self._latencies.connected(stats.epoch, stats.latency)
         if stats.state != "live":
             stats.state = "connected"
         self._origin = Origin(stats.feed, stats.vendor, stats.source, stats.epoch)
@@ -148,7 +154,13 @@ class Ingest:
             self._ledger.lost(origin, "unsubscribed", since, now, None, symbol)
 
     def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
-        """Queue what the frames of one read say; see `Receiver.receive_many`.
+        """Queue what the frames of one read say; see `Receiver.receive_many`."""
+        go_on = self._receive_many(frames, received_ns, epoch)
+        self.stats.latency.queued(self._now_ns() - received_ns, len(frames))
+        return go_on
+
+    def _receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+        """Decode and queue the frames of one read.
 
         The short way is for a live feed and for frames of the commonest forms only.
         """
@@ -169,7 +181,7 @@ class Ingest:
                 return self._queue_messages(read, line.origin, received_ns)
         go_on = True
         for data in frames:
-            go_on &= self.receive(Frame(data, received_ns, epoch))
+            go_on &= self._receive(Frame(data, received_ns, epoch))
         return go_on
 
     def _line_of(self, epoch: int) -> Line:
@@ -205,6 +217,11 @@ class Ingest:
 
     def receive(self, frame: Frame) -> bool:
         """Decode a frame and queue its events; see `Receiver.receive`."""
+        go_on = self._receive(frame)
+        self.stats.latency.queued(self._now_ns() - frame.received_ns, 1)
+        return go_on
+
+    def _receive(self, frame: Frame) -> bool:
         stats = self.stats
         if self._tap is not None:
             self._tap(frame)

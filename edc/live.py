@@ -23,6 +23,7 @@ from edc.times import SECOND
 _STYLES = {"live": "green", "failed": "bold red", "waiting": "yellow", "stopped": "dim"}
 _MOST_COUNTS = 12
 _LONGEST = 40
+_UNITS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"))
 _NUMBERS = ("events", "rate/s", "lag", "queued", "spooled", "written", "duplicates", "dropped")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+([+-]\d\d:\d\d|Z)")
 _SAID_ABOVE = ("asset_type", "event_type", "vendor", "source", "created_at")
@@ -71,7 +72,40 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             (row["last_file"] or "-").rpartition("/")[2],
             Text(_troubles(row["problems"]), "red"),
         )
-    return Group(title, feeds, tables, *_compaction(answer["compaction"], zone))
+    late = _latencies(answer["feeds"])
+    return Group(title, feeds, late, tables, *_compaction(answer["compaction"], zone))
+
+
+def _latencies(feeds: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """How late the events of the last minute were, by feed and stage."""
+    stages = {
+        "receive": "vendor to receipt",
+        "queue": "receipt to queue",
+        "spool": "receipt to disk",
+        "lake": "disk to lake",
+    }
+    table = _table("p50, p99, max", *stages.values(), "clock skew")
+    for feed in feeds:
+        minutes = [feed["latency_seconds"][stage]["minute"] for stage in stages]
+        spans = [
+            "  ".join(duration(each[name]) for name in ("p50", "p99", "max"))
+            if each["count"]
+            else "-"
+            for each in minutes
+        ]
+        table.add_row(feed["feed"], *spans, duration(feed["clock_skew_seconds"]))
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """Three digits in the unit that suits: "1.2 ms", "-340 µs", "61.3 s"."""
+    if seconds is None:
+        return "-"
+    size = abs(seconds)
+    factor, unit = next(
+        ((factor, unit) for least, factor, unit in _UNITS if size >= least), (1e6, "µs")
+    )
+    return f"{float(f'{seconds * factor:.3g}'):,g} {unit}"
 
 
 def _troubles(problems: Mapping[str, str]) -> str:

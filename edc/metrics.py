@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from edc import __version__
 from edc.bus import BusStats
+from edc.latency import FeedLatency
 from edc.queues import Queue
 from edc.times import SECOND
 
@@ -54,7 +55,9 @@ class FeedStats:
     """Events that another connection had brought, and that only this says."""
     filled: int = 0
     """Events that a back-fill has brought."""
+    latency: FeedLatency = field(default_factory=FeedLatency)
     epoch: int = 0
+    connected_ns: int = 0
     last_event_ns: int = 0
     last_received_ns: int = 0
 

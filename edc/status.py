@@ -13,11 +13,13 @@ from edc.times import SECOND
 
 
 def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object]:
-    """One feed; `rate` is events a second, `lag_seconds` from the vendor's time to receipt.
+    """One feed; `rate` is events a second, `lag_seconds` from the vendor's time to receipt;
+    `latency_seconds` and `clock_skew_seconds` are `FeedLatency.summary` and `.clock_skew_ns`.
 
     `healing` is the number of gaps that wait for their back-fill or are in it.
     """
     lag = stats.last_received_ns - stats.last_event_ns
+    skew = stats.latency.clock_skew_ns
     return {
         "feed": stats.feed,
         "vendor": stats.vendor,
@@ -45,6 +47,8 @@ def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object
         "last_received": stats.last_received_ns or None,
         "last_event": stats.last_event_ns or None,
         "lag_seconds": lag / SECOND if stats.last_event_ns else None,
+        "clock_skew_seconds": None if skew is None else skew / SECOND,
+        "latency_seconds": stats.latency.summary(),
     }
 
 

@@ -30,6 +30,7 @@ from edc.healing import Healer, by_time
 from edc.held import Held
 from edc.ingest import Ingest
 from edc.lake import Lake
+from edc.latency import Latencies
 from edc.ledger import Ledger
 from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
 from edc.plan import Feed
@@ -112,6 +113,7 @@ class Supervisor:
             on_damaged=self._books.damaged_in_thread,
         )
         sink: Sink = ParquetSink(self._lake)
+        self._latencies = Latencies()
         self.bus = None if role is None else BusEnd(settings, role, sink)
         self.lanes = {
             kind: Deliver(
@@ -125,6 +127,7 @@ class Supervisor:
                 on_refused=self._books.refused,
                 on_damaged=self._books.damaged,
                 reach=self._books.reach,
+                latencies=self._latencies,
             )
             for kind, queue in self.queues.items()
         }
@@ -171,6 +174,7 @@ class Supervisor:
             connections=feed.connections,
             on_hole=healer.hole if healer else None,
             on_silence=healer.silence if healer else None,
+            latencies=self._latencies,
         )
         hooked = Hooked(self._hooks, self._safe)
         return FeedRunner(
@@ -345,6 +349,7 @@ class Supervisor:
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
                 runner.ingest.settle()
+                runner.stats.latency.settle()
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""

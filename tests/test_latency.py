@@ -3,12 +3,16 @@
 import random
 from datetime import UTC, datetime
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from edc import latency
 from edc.latency import FeedLatency, Histogram, Latencies, Windowed, of_rows, of_series
+from edc.simulator.tiingo import TiingoSimulator
+from tests import harness
 
 MS = 1_000_000
 NOON = 1_771_006_162_000_000_000
@@ -273,3 +277,29 @@ def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
 
     assert known.measure(chunk(1), pl.Series([1]), NOON) == []
     assert len(known.measure(chunk(1), pl.Series([3]), NOON)) == 1
+
+
+async def test_a_daemon_measures_every_event_at_every_stage(tmp_path: Path) -> None:
+    simulator = TiingoSimulator(key=harness.KEY, rate=2000, events=400)
+    async with harness.serving(simulator):
+        daemon = harness.supervisor(harness.write_config(tmp_path, simulator.url))
+        async with harness.running(daemon):
+            await harness.until_events(daemon, 400)
+            await daemon.flush()
+            stages = daemon.feeds[0].stats.latency.stages
+            await harness.until(lambda: stages["queue"].run.count >= 400)
+            told: Any = daemon.status()["feeds"]
+
+    rows = pl.concat(
+        [
+            harness.read(tmp_path / "lake", kind).select("created_at", "event_time", "source")
+            for kind in ("trade", "quote")
+        ]
+    )
+    (kept,) = of_rows(rows.lazy(), ["source"]).values()
+    assert stages["receive"].run.count == stages["spool"].run.count == 400
+    assert stages["lake"].run.count == 400
+    assert stages["receive"].run.greatest == kept.greatest  # the lake says the same
+    assert stages["receive"].run.least == kept.least
+    assert 0 < told[0]["latency_seconds"]["spool"]["run"]["p50"] < 5
+    assert told[0]["clock_skew_seconds"] == kept.least / 1e9  # type: ignore[operator]

@@ -81,18 +81,18 @@ SEES = {
     "edc.bookkeeping": (
         *("deliver", "errors", "events", "feeds", "files", "ledger", "retry", "watermarks"),
     ),
-    "edc.metrics": ("bus", "queues", "times"),
+    "edc.metrics": ("bus", "latency", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.relay": ("errors", "retry", "transport"),
     "edc.lines": ("events", "metrics", "transport", "wire"),
     "edc.ingest": (
-        *("adapters", "deadletters", "errors", "events", "ledger", "lines", "metrics", "queues"),
-        *("sequences", "times", "transport", "watermarks", "wire"),
+        *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "metrics"),
+        *("queues", "sequences", "times", "transport", "watermarks", "wire"),
     ),
     "edc.spool": ("errors", "events", "files"),
     "edc.deliver": (
-        *("chunks", "errors", "events", "files", "metrics", "queues", "retry", "sinks", "spool"),
-        "wire",
+        *("chunks", "errors", "events", "files", "latency", "metrics", "queues", "retry", "sinks"),
+        *("spool", "wire"),
     ),
     # The lake at rest.
     "edc.seal": NOBODY,
@@ -181,7 +181,7 @@ SEES = {
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
         *("events", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
-        *("ingest", "lake", "ledger", "logs", "markets", "metrics", "plan", "queues"),
+        *("ingest", "lake", "latency", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
         *("roles", "store"),
