@@ -6,13 +6,22 @@ folder.
 """
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -34,6 +43,8 @@ from edc.times import parse_duration
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 """Of instances, vendors and feeds."""
 
+_SECRET = re.compile("key|secret|token|password|sas|credential", re.IGNORECASE)
+"""In the names of options whose values appear nowhere."""
 _POLICED = ("trade", "quote", "ref_px")
 
 
@@ -55,6 +66,39 @@ def _named_folder(value: object) -> object:
 
 
 Folder = Annotated[Path, BeforeValidator(_named_folder), AfterValidator(Path.expanduser)]
+
+
+def table_in_text(value: object) -> object:
+    """A table that came in an environment variable, which holds it as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+
+
+def _location(value: object) -> Path | str:
+    """A folder, or the URL of an object store."""
+    _named_folder(value)
+    if not isinstance(value, (str, Path)):
+        raise ValueError(f"{value!r} is no text; write it in quotes")  # noqa: TRY004 - as above
+    scheme, found, rest = str(value).partition("://")
+    if not found:
+        return Path(value).expanduser()
+    if scheme not in SCHEMES or not rest.strip("/"):
+        raise ValueError(
+            f"{str(value)!r} is no place for a lake; write a folder, or s3://bucket/prefix,"
+            " gs://bucket/prefix or az://container/prefix"
+        )
+    return str(value).rstrip("/")
+
+
+Location = Annotated[Path | str, PlainValidator(_location)]
+"""A folder as a Path, an object store's URL as text."""
 
 
 def _days_by_event_type(value: object) -> object:
@@ -82,14 +126,31 @@ KeepDays = Annotated[
 
 
 class StorageSettings(Strict):
-    """`[storage]`: where the lake is and how its files are named."""
+    """`[storage]`: where the lake is and how its files are named.
 
-    path: Folder = Path("data")
+    `local` is the folder of what has to be on a disk, `home` that or the lake's own.
+    """
+
+    path: Location = Path("data")
+    local: Folder = Path("data")
+    options: Annotated[dict[str, SecretStr], BeforeValidator(table_in_text), NoDecode] = Field(
+        default_factory=dict
+    )
     timezone: Annotated[str, AfterValidator(_known_zone)] = "America/New_York"
     partition: Literal["hour", "day"] = "hour"
     instance: str = Field("main", pattern=NAME)
     keep_days: KeepDays = Field(default_factory=dict)
     reserve: Annotated[ByteSize, Field(ge=0)] = ByteSize(268_435_456)
+
+    @property
+    def home(self) -> Path:
+        """The folder on a disk: of the lake, or where that is elsewhere, `local`."""
+        return self.path if isinstance(self.path, Path) else self.local
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The options of the object store as it takes them."""
+        return {name: value.get_secret_value() for name, value in self.options.items()}
 
 
 class BatchSettings(Strict):
@@ -135,16 +196,6 @@ def _by_event_type(value: object) -> object:
             'write "block", "drop_oldest" or "drop_newest", or one of them by event type, like '
             '{ quote = "drop_oldest" }'
         )
-    return value
-
-
-def table_in_text(value: object) -> object:
-    """A table that came in an environment variable, which holds it as JSON."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
     return value
 
 
@@ -238,6 +289,7 @@ def load(path: Path | None) -> Settings:
         key = "NAME__KEY" if section in ("vendors", "feeds") else "KEY"
         mend = f"{name}{DELIMITER}{key} sets one value, {name} a table as JSON"
         raise ConfigError(name, "the value is no table", mend) from None
+    redact.add([value for name, value in settings.storage.secrets.items() if _SECRET.search(name)])
     for options in settings.vendors.values():
         for name in ("api_key", "api_secret"):
             redact.add([str(options[name])] if options.get(name) else [])

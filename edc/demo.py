@@ -63,7 +63,7 @@ class Demo:
 
     def settings(self, base: Settings) -> Settings:
         """`base` with the demo's feeds, connected to the vendor, which is running."""
-        path = base.storage.path
+        path = base.storage.home  # the demo's lake is on a disk
         if path.name in ("", ".."):
             path = path.resolve()
         options = (

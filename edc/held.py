@@ -5,13 +5,11 @@ meanwhile holds nothing.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import polars as pl
 
-from edc import partitions
 from edc.events import Event, Gap
 from edc.seal import UNREADABLE
 from edc.spool import BadChunkError, Spool, read_chunk
@@ -36,13 +34,20 @@ def _mark(values: Sequence[object]) -> tuple[object, ...]:
     return tuple(values[:2] if values[0] is not None else values[2:])
 
 
-class Held:
-    """The files of one lake and of one instance's spool."""
+class Past(Protocol):
+    """What was written before."""
 
-    def __init__(self, path: Path, spool: Spool, timezone: str) -> None:
-        self._path = path
+    def files_of(self, event_type: str, start: int, end: int) -> Iterable[pl.LazyFrame]:
+        """Rows of which some may lie between two moments (ns), file by file, not read yet."""
+        ...
+
+
+class Held:
+    """The rows of one lake and of one instance's spool."""
+
+    def __init__(self, past: Past, spool: Spool) -> None:
+        self._past = past
         self._spool = spool
-        self._zone = ZoneInfo(timezone)
 
     def last(self, source: str, since: int) -> dict[str, int]:
         """The highest `sequence` of each symbol's trades since a moment (ns)."""
@@ -93,19 +98,11 @@ class Held:
         self, event_type: str, start: int, end: int, columns: Sequence[str], source: str
     ) -> Iterator[pl.DataFrame]:
         """The rows of a source whose time may lie between two moments, with times as ns."""
-        for folder in partitions.of_table(self._path / event_type):
+        for scan in self._past.files_of(event_type, start, end):
             try:
-                first, until = partitions.span(folder, self._zone)
-            except ValueError:
-                continue
-            if first > end or until <= start:
-                continue
-            for path in sorted(folder.glob("[!._]*.parquet")):
-                try:
-                    scan = pl.scan_parquet(path, hive_partitioning=False)
-                    yield _plain(scan.filter(source=source).select(columns).collect())
-                except UNREADABLE as error:
-                    log.debug("%s cannot be read: %s", path, error)
+                yield _plain(scan.filter(source=source).select(columns).collect())
+            except (*UNREADABLE, OSError) as error:
+                log.debug("a file of %s cannot be read: %s", event_type, error)
         for chunk in self._spool.pending(event_type):
             try:
                 yield _plain(read_chunk(chunk.path).filter(source=source).select(columns))

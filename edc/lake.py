@@ -3,10 +3,10 @@
 `<path>/<event_type>/date=2026-02-13/hour=13/consol_feeds_<event_type>_20260213_130922_668051.parquet`:
 the folder from the time of the event, the name from the time of writing, both in the storage time
 zone. The footer carries schema version, edc version, instance, chunk ids and the time range of the
-rows, under keys that begin with `edc.`; before it lies the seal (seal.py).
+rows, under keys that begin with `edc.`; before it lies the seal (seal.py). Where these files are is
+the business of a volume (volumes.py).
 """
 
-import contextlib
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -15,14 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import msgspec
 import polars as pl
 
 from edc import __version__, files, partitions, seal
-from edc.errors import ConfigError
+from edc.claim import Claim
 from edc.events import SCHEMA_VERSION, conform, identity, time_column, version_of
 from edc.seal import UNREADABLE
 from edc.times import SECOND
+from edc.volumes import LocalVolume, Volume
 
 _QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
 _ROW_GROUP = 122_880
@@ -42,18 +42,13 @@ class WrittenFile:
     size: int
 
 
-class _Layout(msgspec.Struct):
-    schema_version: int
-    timezone: str
-    partition: str
-
-
 class Lake:
     """The Parquet files under a storage path, as one instance writes them.
 
     Nothing is written that would leave less than `reserve` bytes free, or where `check` raises.
     With `whole`, what other instances have written counts as written: the stores of a bus take over
     from each other.
+    With a `volume` the files are there, and `path`, `reserve` and `check` are not asked.
     `on_damaged` is told of each file that cannot be read before it is set aside, from whichever
     thread found it. Not safe for two threads on one event type.
     """
@@ -70,60 +65,27 @@ class Lake:
         whole: bool = False,
         check: Callable[[], None] = lambda: None,
         on_damaged: Callable[[files.Damage], None] = lambda _damage: None,
+        volume: Volume | None = None,
     ) -> None:
-        self.path = path
+        self._volume = volume or LocalVolume(path, reserve, check)
+        self._claim = Claim(self._volume, timezone, partition, "parquet")
+        self.path = self._volume.root
         self.timezone = timezone
         self.instance = instance
         self._zone = ZoneInfo(timezone)
         self._layout = "date=%Y-%m-%d/hour=%H" if partition == "hour" else "date=%Y-%m-%d"
-        self._partition = partition
         self._now_ns = now_ns
-        self._reserve = reserve
         self._whole = whole
-        self._check = check
         self._on_damaged = on_damaged
         self._ranges: dict[Path, dict[str, tuple[int, int]]] = {}
-        self._links: set[Path] = set()
+
+    def begin(self) -> None:
+        """See `Claim.begin`."""
+        self._claim.begin()
 
     def claim(self) -> None:
-        """Hold the lake to one layout: rows are looked for in the folder that their time gives.
-
-        The first to write leaves `.lake.json` behind, and a newer edc raises the schema version in
-        it, before it writes anything that an older one would not understand. Raises ConfigError
-        where it says another time zone or partition, or a newer version than this edc knows.
-        """
-        marker = self.path / ".lake.json"
-        layout = _Layout(SCHEMA_VERSION, self.timezone, self._partition)
-        try:
-            with contextlib.suppress(FileExistsError):
-                if not marker.exists():
-                    files.publish(marker, msgspec.json.encode(layout))
-            found = msgspec.json.decode(marker.read_bytes(), type=_Layout)
-        except OSError as error:
-            raise files.unwritable(self.path, error) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                str(marker), f"cannot be read: {error}", "restore or remove it"
-            ) from None
-        if found.schema_version > SCHEMA_VERSION:
-            raise ConfigError(
-                str(self.path),
-                f"the lake has schema version {found.schema_version}, this edc knows up to"
-                f" {SCHEMA_VERSION}",
-                "upgrade edc",
-            )
-        if (found.timezone, found.partition) != (self.timezone, self._partition):
-            raise ConfigError(
-                "[storage]",
-                f"the lake at {self.path} was begun with timezone {found.timezone!r} and partition"
-                f" {found.partition!r}",
-                "keep those, or choose another path",
-            )
-        if found.schema_version < SCHEMA_VERSION:
-            try:
-                files.replace(marker, msgspec.json.encode(layout))
-            except OSError as error:
-                raise files.unwritable(self.path, error) from error
+        """See `Claim.take`."""
+        self._claim.take()
 
     def partitions(
         self, event_type: str, rows: pl.DataFrame
@@ -172,10 +134,22 @@ class Lake:
                 break
         return rows
 
+    def files_of(self, event_type: str, start: int, end: int) -> Iterator[pl.LazyFrame]:
+        """What each file of the partitions between two moments (ns) holds, not read yet."""
+        for folder in self._volume.partitions(self.path / event_type):
+            try:
+                first, until = partitions.span(folder, self._zone)
+            except ValueError:
+                continue
+            if first > end or until <= start:
+                continue
+            for name in sorted(self._volume.names(folder)):
+                yield pl.scan_parquet(self._volume.source(folder / name), hive_partitioning=False)
+
     def check_room(self, needed: int = 0) -> None:
         """Raises OSError where the storage path is gone, or would have too little room."""
-        self._check()
-        files.check_room(self.path, needed, self._reserve)
+        self._claim.ensure()
+        self._volume.check_room(needed)
 
     def write(self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: str) -> WrittenFile:
         """Publish rows of one folder as one file. Raises OSError (with errno) or DiskFailed."""
@@ -200,21 +174,10 @@ class Lake:
         )
         data = seal.sealed(buffer.getbuffer())
         self.check_room(len(data))
-        files.make_folder(folder)
-        self._tell_of_link(folder)
+        self._volume.prepare(folder)
         path = self._publish(event_type, folder, data)
         self._time_ranges(event_type, folder)[path.name] = (low, high)
         return WrittenFile(path, rows.height, len(data))
-
-    def _tell_of_link(self, folder: Path) -> None:
-        """An operator may have moved a partition elsewhere. Nobody else may, unnoticed."""
-        for place in (folder, folder.parent):
-            if place.is_symlink() and place not in self._links:
-                self._links.add(place)
-                log.warning(
-                    "a folder of the lake is a link, what is written there lies elsewhere",
-                    extra={"folder": str(place), "target": str(place.resolve())},
-                )
 
     def _publish(self, event_type: str, folder: Path, data: bytes) -> Path:
         """Write under the name of this microsecond, or the next that is free."""
@@ -223,7 +186,7 @@ class Lake:
             stamp = datetime.fromtimestamp(now_ns // 1000 / 1e6, self._zone)
             path = folder / f"consol_feeds_{event_type}_{stamp:%Y%m%d_%H%M%S_%f}.parquet"
             try:
-                files.publish(path, data)
+                self._volume.publish(path, data)
             except FileExistsError:
                 now_ns += 1000
             else:
@@ -240,7 +203,7 @@ class Lake:
         compaction makes one of all, so that one can make good what another loses.
         """
         known = self._ranges.pop(folder, {})
-        present = {path.name for path in folder.glob("[!._]*.parquet")} if folder.exists() else ()
+        present = self._volume.names(folder)
         ranges = {name: known[name] for name in known if name in present}
         for name in present:
             if name not in ranges:
@@ -257,19 +220,20 @@ class Lake:
 
         Files of others, without our columns, are ignored.
         """
+        source = self._volume.source(path)
         try:
-            footer = pl.read_parquet_metadata(path)
-            if not _is_table(event_type, pl.read_parquet_schema(path), footer):
+            footer = pl.read_parquet_metadata(source)
+            if not _is_table(event_type, pl.read_parquet_schema(source), footer):
                 log.warning("a Parquet file of others is ignored", extra={"file": str(path)})
                 return _NO_TIMES
             instances = footer.get("edc.instance", self.instance).split(",")
             if not self._whole and self.instance not in instances:
                 return _NO_TIMES
-            seal.check(path)
+            self._volume.check(path)
             if said := footer.get("edc.time_range"):
                 low, high = said.split()
                 return int(low), int(high)
-            scan = pl.scan_parquet(path, hive_partitioning=False)
+            scan = pl.scan_parquet(source, hive_partitioning=False)
             column = pl.col(time_column(event_type)).cast(pl.Datetime("ns", "UTC")).to_physical()
             low, high = scan.select(low=column.min(), high=column.max()).collect().row(0)
         except UNREADABLE as error:
@@ -280,13 +244,14 @@ class Lake:
     def _read_range(self, event_type: str, path: Path, times: pl.Series) -> pl.DataFrame | None:
         """What a file holds between the first and last of `times`, in the columns of identity."""
         column = time_column(event_type)
-        scan = pl.scan_parquet(path, hive_partitioning=False)
+        source = self._volume.source(path)
+        scan = pl.scan_parquet(source, hive_partitioning=False)
         try:
             zoned = scan.collect_schema()[column]  # a literal in the file's own zone prunes groups
             ends = times.gather([0, -1]).cast(pl.Datetime("ns", "UTC")).cast(zoned).to_physical()
             low, high = (pl.lit(end, pl.Int64).cast(zoned) for end in ends)
             held = scan.filter(pl.col(column).is_between(low, high)).collect()
-            version = version_of(pl.read_parquet_metadata(path))
+            version = version_of(pl.read_parquet_metadata(source))
         except UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
             return None
@@ -294,12 +259,13 @@ class Lake:
 
     def _set_aside_if_damaged(self, path: Path, error: BaseException) -> None:
         """Move a file that cannot be read at all; for an intact one the error is ours: raise it."""
+        source = self._volume.source(path)
         try:
-            seal.check(path)
-            pl.read_parquet(path, hive_partitioning=False)
+            self._volume.check(path)
+            pl.read_parquet(source, hive_partitioning=False)
         except UNREADABLE:
-            self._on_damaged(partitions.damage(path, self._zone, str(error)))
-            aside = files.set_aside(self.path, path, str(error))
+            self._on_damaged(partitions.damage(path, self._zone, str(error), source))
+            aside = self._volume.set_aside(path, str(error))
             log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})
         else:
             raise error

@@ -5,6 +5,7 @@ Named in the storage time zone; where the clocks go back, one folder holds both 
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -40,22 +41,26 @@ def span(folder: Path, zone: ZoneInfo) -> tuple[int, int]:
     return _ns(start), max(_ns(end), _ns(end.replace(fold=1)))
 
 
-def damage(path: Path, zone: ZoneInfo, reason: str) -> Damage:
-    """What is lost with a Parquet file: as its footer says if it is whole, else as its folder."""
+def damage(path: Path, zone: ZoneInfo, reason: str, source: Path | BytesIO | None = None) -> Damage:
+    """What is lost with a Parquet file: as its footer says if it is whole, else as its folder.
+
+    `source` is what holds its bytes, where `path` does not.
+    """
+    held = source or path
     try:
-        _trust_footer(path)
-        low, high = map(int, pl.read_parquet_metadata(path)["edc.time_range"].split())
-        rows = pl.scan_parquet(path, hive_partitioning=False).select(pl.len()).collect().item()
+        _trust_footer(held)
+        low, high = map(int, pl.read_parquet_metadata(held)["edc.time_range"].split())
+        rows = pl.scan_parquet(held, hive_partitioning=False).select(pl.len()).collect().item()
     except (*UNREADABLE, KeyError, ValueError):
         low, after = span(path.parent, zone)
         return Damage(path, reason, low, after - 1, None)
     return Damage(path, reason, low, high, int(rows))
 
 
-def _trust_footer(path: Path) -> None:
+def _trust_footer(source: Path | BytesIO) -> None:
     """Raises BrokenSealError where the footer itself is not what was written."""
     try:
-        seal.check(path)
+        seal.check(source)
     except BrokenSealError as error:
         if not error.footer_is_whole:
             raise

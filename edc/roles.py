@@ -84,7 +84,7 @@ class BusEnd:
             )
             for kind, stats in lanes.items()
         }
-        folder = settings.storage.path / ".bus" / f"{settings.bus.prefix}.{settings.bus.group}"
+        folder = settings.storage.home / ".bus" / f"{settings.bus.prefix}.{settings.bus.group}"
         shares = Shares(folder, settings.storage.instance, settings.bus.partitions)
         self.store = Store(self._bus, self.stats, made, shares)
 

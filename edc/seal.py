@@ -13,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,20 +57,26 @@ def seal_file(path: Path) -> None:
         file.write(footer)
 
 
-def check(path: Path) -> bool:
+def check(source: Path | BytesIO) -> bool:
     """True for a file that is what was sealed, False for one without a seal.
 
     Raises BrokenSealError where it is not what was sealed, OSError where it cannot be read. What is
     no Parquet file at all has no seal, and is left to its reader.
     """
-    with path.open("rb") as file:
-        said = _seal(file)
-        if said is None:
-            return False
-        if _crc(file, said.at + _SEAL.size, None) != said.footer:
-            raise BrokenSealError(footer_is_whole=False)
-        if _crc(file, 0, said.at) != said.pages:
-            raise BrokenSealError(footer_is_whole=True)
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _holds(file)
+    return _holds(source)
+
+
+def _holds(file: BinaryIO) -> bool:
+    said = _seal(file)
+    if said is None:
+        return False
+    if _crc(file, said.at + _SEAL.size, None) != said.footer:
+        raise BrokenSealError(footer_is_whole=False)
+    if _crc(file, 0, said.at) != said.pages:
+        raise BrokenSealError(footer_is_whole=True)
     return True
 
 

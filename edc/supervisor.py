@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import msgspec
@@ -29,7 +30,6 @@ from edc.feeds import FeedRunner, Hooked, Times
 from edc.healing import Healer, by_time
 from edc.held import Held
 from edc.ingest import Ingest
-from edc.lake import Lake
 from edc.latency import Latencies
 from edc.ledger import Ledger
 from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
@@ -42,6 +42,7 @@ from edc.sinks import Sink, Written
 from edc.sinks.parquet import ParquetSink
 from edc.spool import Spool
 from edc.status import bus_status, feed_status, flush_status, table_status
+from edc.storage import open_lake
 from edc.store import Store
 from edc.transport import Frame
 from edc.transport.libraries import library
@@ -92,22 +93,18 @@ class Supervisor:
         self._duration = duration
         self._times = times or Times()
         storage = settings.storage
-        self.spool = Spool(storage.path, storage.instance)
+        self.spool = Spool(storage.home, storage.instance)
         self._now_ns = now_ns
         self.queues = {
             kind: Queue(kind, settings.queue.capacity, settings.queue.policy(kind))
             for kind in EVENT_TYPES
         }
         self._books = Bookkeeper(
-            Ledger(self.queues["gap"], now_ns), Watermarks(storage.path, self.spool.folder)
+            Ledger(self.queues["gap"], now_ns), Watermarks(storage.home, self.spool.folder)
         )
-        self._lake = Lake(
-            storage.path,
-            storage.timezone,
-            storage.partition,
-            storage.instance,
+        self._lake = open_lake(
+            storage,
             now_ns,
-            reserve=storage.reserve,
             whole=role is Role.STORE,
             check=self.spool.check,
             on_damaged=self._books.damaged_in_thread,
@@ -133,14 +130,15 @@ class Supervisor:
         }
         if self.bus is not None:
             self.bus.build({kind: lane.stats for kind, lane in self.lanes.items()})
-        letters = DeadLetters(storage.path)
+        letters = DeadLetters(storage.home)
         connect = library(settings.transport.websocket)
         self._hooks: Hooks = {}
         self.http: HttpServer | None = None
-        held = Held(storage.path, self.spool, storage.timezone)
+        held = Held(self._lake, self.spool)
         self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
         self._books.oversee(self.feeds, self.lanes)
-        self._housekeeper = Housekeeper(order(settings), settings.compact.every)
+        tended = isinstance(storage.path, Path)
+        self._housekeeper = Housekeeper(order(settings), settings.compact.every if tended else None)
         self._stopping = asyncio.Event()
         self._collector = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
@@ -191,7 +189,7 @@ class Supervisor:
         if self.bus is not None and self.bus.role is Role.COLLECT:
             return  # its lake is elsewhere
         try:
-            self._lake.claim()
+            self._lake.begin()
         except BaseException:
             self.spool.close()
             raise
@@ -265,7 +263,7 @@ class Supervisor:
         what reading the frames raises.
         """
         stats = FeedStats(feed.name, feed.vendor, feed.source, state="live")
-        ledger, letters = self._books.ledger, DeadLetters(self.settings.storage.path)
+        ledger, letters = self._books.ledger, DeadLetters(self.settings.storage.home)
         sequenced = feed.channel.sequenced
         ingest = Ingest(stats, self.queues, letters, ledger, self._now_ns, sequenced=sequenced)
 

@@ -70,8 +70,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "a key like no other": (
         f"[storage]\nbucket = 5\n{FINE}",
         (
-            "[storage]: unknown key 'bucket'; keys are instance, keep_days, partition, path,"
-            " reserve, timezone"
+            "[storage]: unknown key 'bucket'; keys are instance, keep_days, local, options,"
+            " partition, path, reserve, timezone"
         ),
     ),
     "a misspelt key of a vendor": (

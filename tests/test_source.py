@@ -97,7 +97,11 @@ SEES = {
     # The lake at rest.
     "edc.seal": NOBODY,
     "edc.partitions": ("files", "seal", "times"),
-    "edc.lake": ("errors", "events", "files", "partitions", "seal", "times"),
+    "edc.volumes": ("errors", "files", "partitions", "seal"),
+    "edc.object_store": ("errors", "seal"),
+    "edc.claim": ("errors", "events", "volumes"),
+    "edc.lake": ("claim", "events", "files", "partitions", "seal", "volumes", "times"),
+    "edc.storage": ("config", "errors", "files", "lake", "object_store", "volumes"),
     "edc.upkeep": NOBODY,
     "edc.upkeep.offstage": ("files",),
     "edc.upkeep.swap": ("errors", "files"),
@@ -152,7 +156,7 @@ SEES = {
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics", "transport.webhook"),
     "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
-    "edc.held": ("events", "partitions", "seal", "spool"),
+    "edc.held": ("events", "seal", "spool"),
     "edc.healing": (
         *("adapters", "errors", "events", "held", "ingest", "ledger", "plan", "retry", "times"),
         *("transport.fetch",),
@@ -181,9 +185,9 @@ SEES = {
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
         *("events", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
-        *("ingest", "lake", "latency", "ledger", "logs", "markets", "metrics", "plan", "queues"),
+        *("ingest", "latency", "ledger", "logs", "markets", "metrics", "plan", "queues"),
         *("retry", "server"),
-        *("sinks", "sinks.parquet", "spool", "status", "times", "transport.libraries"),
+        *("sinks", "sinks.parquet", "spool", "status", "storage", "times", "transport.libraries"),
         *("roles", "store"),
         *("transport", "transport.sockets", "transport.webhook"),
     ),
@@ -216,11 +220,12 @@ SEES = {
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.terminal", "config", "errors", "inspection"),
-        *("lake", "live", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
+        *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),
     ),
     "edc.cli.setup": (
-        *("adapters", "cli.terminal", "config", "errors", "files", "plan", "transport.libraries"),
+        *("adapters", "cli.terminal", "config", "errors", "files", "plan", "storage"),
+        "transport.libraries",
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""

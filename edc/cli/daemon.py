@@ -242,4 +242,4 @@ def status(
 
 
 def _socket(settings: Settings) -> Path:
-    return settings.storage.path / ".spool" / settings.storage.instance / "control.sock"
+    return settings.storage.home / ".spool" / settings.storage.instance / "control.sock"

@@ -24,7 +24,8 @@ from edc.cli.terminal import (
 )
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError
-from edc.lake import Lake
+from edc.storage import on_disk
+from edc.storage import open_lake as lake_of
 from edc.upkeep import housekeeping, offstage, quarantine
 from edc.upkeep.compaction import Compacted
 from edc.upkeep.offstage import Problem
@@ -51,11 +52,8 @@ def inspect(
 
 def _check_lake(settings: Settings) -> None:
     """Refuse a lake that is newer than this edc, or was begun in another time zone."""
-    storage = settings.storage
-    if (storage.path / ".lake.json").exists():
-        Lake(
-            storage.path, storage.timezone, storage.partition, storage.instance, time.time_ns
-        ).claim()
+    if (on_disk(settings.storage, "edc compact") / ".lake.json").exists():
+        lake_of(settings.storage, time.time_ns).claim()
 
 
 def compact(
@@ -140,7 +138,7 @@ def audit(
         settings = None if path else load(config)
         if settings:
             storage = settings.storage
-            lake = open_lake(storage.path, storage.timezone, storage.partition)
+            lake = open_lake(on_disk(storage, "edc audit"), storage.timezone, storage.partition)
         elif path and not set_aside:
             lake = open_lake(path)
         else:
@@ -163,13 +161,10 @@ def audit(
 
 def _set_aside(settings: Settings, findings: list[Finding]) -> None:
     """Move damaged files out of the lake, each once the gap table has its loss."""
-    storage = settings.storage
-    with offstage.alone(storage.path) as mine:
+    with offstage.alone(on_disk(settings.storage, "edc audit")) as mine:
         if not mine:
             raise EdcError("another process is at work on this lake: try again when it is done")
-        lake = Lake(
-            storage.path, storage.timezone, storage.partition, storage.instance, time.time_ns
-        )
+        lake = lake_of(settings.storage, time.time_ns)
         for each in findings:
             if not Path(each.where).exists():
                 continue

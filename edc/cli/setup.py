@@ -1,5 +1,6 @@
 """What needs neither a daemon nor a lake: `edc check`, `edc vendors`."""
 
+from pathlib import Path
 from typing import Any
 
 from edc import adapters
@@ -15,6 +16,7 @@ from edc.config import load
 from edc.errors import ConfigError
 from edc.files import write_problem
 from edc.plan import key_variable, plan_feeds
+from edc.storage import check_storage
 from edc.transport.libraries import library
 
 
@@ -24,9 +26,13 @@ def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
         settings = load(config)
         planned = plan_feeds(settings, config)
         library(settings.transport.websocket)
-        problem = write_problem(settings.storage.path)
+        check_storage(settings.storage)
+        problem = write_problem(settings.storage.home)
         if problem:
-            raise ConfigError(f"{config}: [storage] path", problem, "choose a folder edc may write")
+            key = "path" if isinstance(settings.storage.path, Path) else "local"
+            raise ConfigError(
+                f"{config}: [storage] {key}", problem, "choose a folder edc may write"
+            )
         answer = {
             feed.name: {
                 "vendor": feed.vendor,

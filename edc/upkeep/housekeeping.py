@@ -63,7 +63,7 @@ def order(settings: Settings) -> Order:
     """What the settings ask for."""
     storage = settings.storage
     return Order(
-        str(storage.path),
+        str(storage.home),
         storage.timezone,
         storage.instance,
         settings.compact.closed_after,
