@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import polars as pl
 import pytest
@@ -27,6 +27,8 @@ HURRIED = replace(
     silence=Pace(floor=0.4, ceiling=2.0, cure=0.1, look=1.0),
 )
 """A daemon that finds a mute vendor in less than a second."""
+PATIENT = replace(FAST)
+"""A daemon that waits as long as the vendors want."""
 LIBRARIES = ("picows", "websockets")
 
 
@@ -77,10 +79,23 @@ CASES = [
 ]
 
 
-def feeds_where(holds: Callable[[Case], object]) -> pytest.MarkDecorator:
-    """The feeds of the vendors that do so."""
+WHY_NOT: dict[str, str] = {}
+"""Of each test that is not for all vendors, what those lack for which it is not."""
+Test = TypeVar("Test", bound=Callable[..., object])
+
+
+def feeds_where(holds: Callable[[Case], object], lack: str = "") -> Callable[[Test], Test]:
+    """The feeds of the vendors that do so; `lack` says what the others have not."""
     cases = [case for case in CASES if holds(case)]
-    return pytest.mark.parametrize("case", cases, ids=[f"{c.vendor}-{c.feed}" for c in cases])
+    mark = pytest.mark.parametrize("case", cases, ids=[f"{c.vendor}-{c.feed}" for c in cases])
+
+    def parted(test: Test) -> Test:
+        if len(cases) < len(CASES):
+            assert lack, test
+            WHY_NOT[test.__name__] = lack
+        return cast("Test", mark(test))
+
+    return parted
 
 
 every_feed = feeds_where(lambda _case: True)
@@ -156,8 +171,10 @@ async def recording(
 def _built(build: Callable[[], Any], times: Times) -> Any:
     """An adapter, with less patience where the daemon is hurried; what the vendor waits is cut."""
     adapter = build()
-    if isinstance(adapter, adapters.HasCoolDown):
+    if isinstance(adapter, adapters.HasCoolDown) and times is not PATIENT:
         adapter.cool_down = 0.1
+    if isinstance(adapter, adapters.HasHeartbeat) and times is not FAST:
+        adapter.beats_within = 0.5
     if times is HURRIED:
         adapter.silence = adapters.Silence(0.8, 0.8)
     return adapter
@@ -245,7 +262,7 @@ async def test_what_a_vendor_sends_is_recorded(case: Case, library: str, tmp_pat
     assert stats(daemon).state == "stopped"
 
 
-@feeds_where(lambda case: adapters.load(case.vendor).needs_key)
+@feeds_where(lambda case: adapters.load(case.vendor).needs_key, "it needs no key")
 async def test_a_wrong_key_ends_the_feed_with_the_mend(case: Case, tmp_path: Path) -> None:
     async with recording(case, tmp_path, key="not-the-key-9c1b") as (venue, daemon):
         await until(lambda: stats(daemon).state == "failed")
@@ -256,7 +273,7 @@ async def test_a_wrong_key_ends_the_feed_with_the_mend(case: Case, tmp_path: Pat
     assert daemon.feeds[0].exit_code == 2
 
 
-@feeds_where(lambda case: case.venue.entitles)
+@feeds_where(lambda case: case.venue.entitles, "its pages tell of no plan that it would refuse")
 async def test_what_a_plan_does_not_include_ends_the_feed(case: Case, tmp_path: Path) -> None:
     async with recording(case, tmp_path, faults=Faults(entitled=False)) as (_venue, daemon):
         await until(lambda: stats(daemon).state == "failed")
@@ -264,7 +281,7 @@ async def test_what_a_plan_does_not_include_ends_the_feed(case: Case, tmp_path: 
     assert daemon.feeds[0].exit_code == 2
 
 
-@feeds_where(lambda case: case.refused)
+@feeds_where(lambda case: case.refused, "nothing is said about a symbol that it does not carry")
 async def test_a_symbol_that_is_refused_is_named_and_in_the_ledger(
     case: Case, tmp_path: Path
 ) -> None:
@@ -281,7 +298,64 @@ async def test_a_symbol_that_is_refused_is_named_and_in_the_ledger(
     assert_recorded(venue, tmp_path)
 
 
-@feeds_where(lambda case: case.topics)
+@feeds_where(lambda case: case.venue.limits, "no limit of symbols is told on a connection")
+async def test_of_too_many_symbols_those_that_fit_go_on(case: Case, tmp_path: Path) -> None:
+    topics = list(case.topics)
+    fit = len(topics) - 1
+    async with recording(case, tmp_path, faults=Faults(most=fit)) as (venue, daemon):
+        await until(lambda: stats(daemon).refused)
+        await until(lambda: len(venue.heard) > 20)
+        refused = dict(stats(daemon).refused)
+        assert stats(daemon).state == "live"
+
+    assert set(refused) == {venue.ours(case.topics[topic]) for topic in topics[fit:]}
+    assert set(gaps(tmp_path).filter(cause="unsubscribed")["symbol"]) == set(refused)
+    assert_recorded(venue, tmp_path)
+
+
+@feeds_where(lambda case: case.venue.crowds, "nothing is said about a connection too many")
+async def test_after_a_connection_too_many_the_vendors_own_time_is_waited_each_time(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three times in a row, though the connection was accepted, subscribed, or had data."""
+    waits: list[float | None] = []
+
+    async def pause(stopping: asyncio.Event, seconds: float | None) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("edc.feeds.pause", pause)
+    async with recording(case, tmp_path, faults=Faults(crowded=3), times=PATIENT) as (
+        venue,
+        daemon,
+    ):
+        await until(lambda: len(venue.heard) > 60 and venue.frames > 60)
+        assert stats(daemon).state == "live"
+
+    assert waits == [case.venue.crowds] * 3
+    assert_recorded(venue, tmp_path)
+
+
+@feeds_where(lambda case: case.venue.beats, "it has no heartbeat that is sure to come")
+async def test_a_vendor_whose_heartbeats_stop_is_connected_anew_in_a_closed_market(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edc.markets.is_open", lambda _kind, _now: False)
+    faults = Faults(mute=True)
+    async with recording(case, tmp_path, faults=faults, times=HURRIED) as (venue, daemon):
+        await until(lambda: venue.connections)
+        await asyncio.sleep(1.0)  # twice what is allowed without a heartbeat
+        assert venue.connections == 1
+        faults.beats = False
+        await until(lambda: stats(daemon).disconnects["half_open"] > 0)
+        faults.beats, faults.mute = True, False
+        await until(lambda: len(venue.heard) > 20)
+
+    assert_recorded(venue, tmp_path)
+    assert set(stats(daemon).disconnects) == {"half_open"}
+
+
+@feeds_where(lambda case: case.topics, "it acknowledges nothing")
 async def test_a_vendor_that_acknowledges_nothing_is_tried_again(
     case: Case, tmp_path: Path
 ) -> None:
@@ -392,7 +466,7 @@ def assert_nothing_lost(venue: Venue, folder: Path) -> None:
             assert found[kind] - rows <= (made(venue) if kind == "trade" else Counter()), kind
 
 
-@feeds_where(_numbered)
+@feeds_where(_numbered, "its trades have no numbers without holes, or there is no history")
 async def test_a_jump_in_the_numbers_is_healed(case: Case, tmp_path: Path) -> None:
     """Of ticks 100 to 115 nobody gets any; those that are trades are fetched."""
     faults = Faults(skip=range(100, 116))
@@ -415,7 +489,7 @@ async def test_a_jump_in_the_numbers_is_healed(case: Case, tmp_path: Path) -> No
     assert holes["rows_filled"].to_list() == holes["rows_lost"].to_list()
 
 
-@feeds_where(_shared)
+@feeds_where(_shared, "it allows one connection, or is no websocket")
 async def test_a_handover_loses_nothing(case: Case, tmp_path: Path) -> None:
     """Every connection grows old in a second; the next one delivers before it is closed."""
     async with recording(case, tmp_path) as (venue, daemon):
@@ -446,7 +520,7 @@ def _long_lived(build: Callable[[], Any]) -> Any:
     return adapter
 
 
-@feeds_where(_shared)
+@feeds_where(_shared, "it allows one connection, or is no websocket")
 async def test_two_connections_cut_in_turn_lose_nothing(case: Case, tmp_path: Path) -> None:
     async with recording(case, tmp_path, connections=2) as (venue, daemon):
         await until(lambda: _listening(venue, 2))

@@ -12,13 +12,17 @@ subscribed. Subscribing trades brings their corrections (`c`) and cancels (`x`) 
 * A correction becomes two rows: the old trade with `action` cancel, the new one with correct. A
   cancel is one row.
 * Crypto has neither exchange nor conditions; `tks` is the taker's side, sizes are in base currency.
-* 402 refuses the key, 409 the plan, 410 the channel, 400 a symbol, 405 their number (what was
-  subscribed before stays, in silence). 406: one connection an endpoint, and one that broke off is
-  held for about 90 s.
+* 402 refuses the key, 409 the plan, 410 the channel. 400 is a bad symbol, 405 too many of them:
+  both refuse a request whole, and leave what was subscribed before as it is. So requests wait for
+  their answers, one after the other, and one that is refused is parted until the bad symbols are
+  known, or the plan is full.
+* 406: one connection an endpoint, and one that broke off is held for about 90 s. 429 answers a
+  handshake that follows too soon on another.
 * History (`/v2/stocks/trades`, `/v1beta3/crypto/us/trades`, the same for quotes) is the latest
   rows' form in lists, page by page with `next_page_token`; 200 requests a minute on every plan.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -62,6 +66,9 @@ _PATHS = {
 }
 _AT_ONCE = 200
 """Symbols in one message: under the vendor's limit of 32,768 bytes a frame."""
+_FULL = 405
+_PARTED = (400, _FULL)
+"""Codes that refuse a request of which parts may be accepted."""
 _BAD_SYMBOLS = (400, 404, 422)
 """Of a polled answer: the request itself is wrong."""
 _TIMESTAMP = -1
@@ -296,12 +303,15 @@ class AlpacaStream:
         self._makes = _Makes(plan)
         self._take = options.take
         self._key, self._secret = plan.key, plan.secret
+        self._waiting: deque[list[str]] = deque()
+        self._asking: list[str] = []
+        """The topics of the request that is not answered yet."""
         self._history = _History(plan, self._makes)
         self.history_every = _History.every
         self.spans = self._history.spans
         symbols = self._makes.rows.symbols
         self.topics = {
-            f"{kind} {name}": symbols.of(name)[0] for kind in options.take for name in symbols.names
+            f"{kind} {name}": symbols.of(name)[0] for name in symbols.names for kind in options.take
         }
         decoder: Any = msgpack.Decoder if self._binary else msgspec.json.Decoder
         self._all: Callable[[bytes], list[_Any]] = decoder(list[_Any]).decode
@@ -313,30 +323,61 @@ class AlpacaStream:
         return ()
 
     def answer(self, frame: Frame) -> Answer | None:
-        """Key and secret after the greeting, the subscription after they were accepted."""
+        """Key and secret after the greeting, then one request after the other."""
         try:
             messages = self._all(frame.data)
         except UNREADABLE:
             return None
         send: list[Message] = []
         accepted: list[str] = []
+        refused: dict[str, str] = {}
         for message in messages:
             if isinstance(message, _Success) and message.msg == "connected":
                 send.append(self._said(action="auth", key=self._key, secret=self._secret))
             elif isinstance(message, _Success) and message.msg == "authenticated":
-                send += self._subscriptions()
+                self._waiting.extend(self._pieces())
+                send += self._next()
             elif isinstance(message, _Subscription):
                 accepted += [f"trades {name}" for name in message.trades or ()]
                 accepted += [f"quotes {name}" for name in message.quotes or ()]
-        return Answer(send=send, accepted=accepted)
+                send += self._next()
+            elif isinstance(message, _Error) and message.code in _PARTED and self._asking:
+                refused |= self._part(message)
+                send += self._next()
+        return Answer(send=send, accepted=accepted, refused=refused)
 
-    def _subscriptions(self) -> list[Message]:
+    def _pieces(self) -> list[list[str]]:
+        """Topics for one request each."""
         symbols = self._makes.rows.symbols
-        listed = [["*"]] if symbols.everything else spaced(symbols.names, _AT_ONCE)
-        return [
-            self._said(action="subscribe", **{kind: list(names) for kind in self._take})
-            for names in listed
-        ]
+        names = ["*"] if symbols.everything else symbols.names
+        topics = [f"{kind} {name}" for name in names for kind in self._take]
+        return [list(piece) for piece in spaced(topics, _AT_ONCE * len(self._take))]
+
+    def _next(self) -> list[Message]:
+        """The next request, if there is one more to make."""
+        self._asking = self._waiting.popleft() if self._waiting else []
+        if not self._asking:
+            return []
+        asked: dict[str, list[str]] = {}
+        for topic in self._asking:
+            kind, _, name = topic.partition(" ")
+            asked.setdefault(kind, []).append(name)
+        return [self._said(action="subscribe", **asked)]
+
+    def _part(self, error: _Error) -> dict[str, str]:
+        """What a refused request means: topics with the reason, or two requests in its place."""
+        asked = self._asking
+        if len(asked) > 1 and not self._makes.rows.symbols.everything:
+            middle = len(asked) // 2
+            self._waiting.extendleft((asked[middle:], asked[:middle]))
+            return {}
+        said = f"Alpaca: {error.msg} ({error.code})"
+        if asked[0] not in self.topics:
+            raise Fatal(said, "list the feed's symbols, or take a larger plan")
+        if error.code == _FULL:  # so it is for all that would follow
+            asked = [*asked, *(topic for piece in self._waiting for topic in piece)]
+            self._waiting.clear()
+        return {topic: f"{topic.partition(' ')[0]}: {said}" for topic in asked}
 
     def _said(self, **message: object) -> Message:
         if self._binary:
@@ -361,7 +402,7 @@ class AlpacaStream:
             return each(raws, self._of)
         for message in messages:
             if isinstance(message, _Error):
-                _tell(message)
+                self._tell(message)
         return each(messages, self._makes.of)
 
     def _of(self, raw: Raw) -> Iterable[Event]:
@@ -372,19 +413,24 @@ class AlpacaStream:
             unknown = "`$.T`" in str(error)
             raise Skippable("unknown" if unknown else "malformed", str(error)) from None
         if isinstance(message, _Error):
-            _tell(message)
+            self._tell(message)
         return self._makes.of(message)
+
+    def _tell(self, error: _Error) -> None:
+        """Raise what a code means, unless `answer` deals with it."""
+        if error.code not in _PARTED:
+            _tell(error)
+        elif not self._asking:
+            raise Skippable("notice", f"Alpaca: {error.msg} ({error.code})")
 
 
 def _tell(error: _Error) -> None:
     """Raise what a code means; 403 (authenticated before) means nothing."""
     said = f"Alpaca: {error.msg} ({error.code})"
     means: dict[int, EdcError] = {
-        400: Fatal(said, "correct the feed's symbols"),
         401: Retriable("refused", said),
         402: Fatal(said, "check the API key and secret (ALPACA_API_KEY, ALPACA_API_SECRET)"),
         404: Retriable("timeout", said),
-        405: Fatal(said, "list fewer symbols, or take a larger plan"),
         406: Retriable("refused", said, 90.0),
         407: Retriable("refused", said),
         409: Fatal(said, "take a channel that your plan includes"),

@@ -29,6 +29,9 @@ class AlpacaVenue(Venue):
         "ref_px": ("price",),
     }
     entitles = True
+    refuses = ("BRK.B",)
+    limits = True
+    crowds = 90.0
 
     def ours(self, name: str) -> str:
         """Pairs joined, a share class after a dash."""
@@ -48,6 +51,9 @@ class AlpacaVenue(Venue):
             if (asked["key"], asked["secret"]) != (self.key, self.secret):
                 await _say(line, {"T": "error", "code": 402, "msg": "auth failed"})
                 return
+            if self.crowd():
+                await _say(line, {"T": "error", "code": 406, "msg": "connection limit exceeded"})
+                return
             line.state["known"] = True
             await _say(line, {"T": "success", "msg": "authenticated"})
             return
@@ -59,8 +65,16 @@ class AlpacaVenue(Venue):
             return
         if self.faults.deaf:
             return
-        self.subscribe(line, [Topic("trade", name, "trades") for name in asked.get("trades", [])])
-        self.subscribe(line, [Topic("quote", name, "quotes") for name in asked.get("quotes", [])])
+        topics = [Topic("trade", name, "trades") for name in asked.get("trades", [])]
+        topics += [Topic("quote", name, "quotes") for name in asked.get("quotes", [])]
+        if any(topic.name in self.faults.refuse for topic in topics):
+            await _say(line, {"T": "error", "code": 400, "msg": "invalid syntax"})
+            return
+        most = self.faults.most
+        if most is not None and len({*line.topics, *topics}) > most:
+            await _say(line, {"T": "error", "code": 405, "msg": "symbol limit exceeded"})
+            return
+        self.subscribe(line, topics)
         listed = {
             channel: [topic.name for topic in line.topics if topic.channel == channel]
             for channel in ("trades", "quotes")

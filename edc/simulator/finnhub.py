@@ -1,11 +1,15 @@
 """Finnhub on loopback: the key in the URL, one symbol a message. From its pages."""
 
+import asyncio
+import contextlib
 import json
 from typing import Any, ClassVar
 
 from aiohttp import web
 
 from edc.simulator.venue import Line, Tick, Topic, Venue
+
+_BEAT = 0.1
 
 
 class FinnhubVenue(Venue):
@@ -19,6 +23,8 @@ class FinnhubVenue(Venue):
         }
     }
     columns: ClassVar = {"trade": ("last_price", "last_size"), "ref_px": ("price",)}
+    crowds = 600.0
+    beats = True
 
     def ours(self, name: str) -> str:
         """Without the exchange."""
@@ -26,12 +32,21 @@ class FinnhubVenue(Venue):
 
     def handshake(self, request: web.Request) -> web.Response | None:
         """A wrong key is refused here."""
-        known = request.query.get("token") == self.key
-        return None if known else web.Response(status=401)
+        if request.query.get("token") != self.key:
+            return web.Response(status=401)
+        return web.Response(status=429) if self.crowd() else None
 
     async def greet(self, line: Line) -> None:
-        """Its own ping, which wants no answer."""
+        """Its own ping, which wants no answer; and another one every so often."""
         await line.say({"type": "ping"})
+        line.state["beating"] = asyncio.create_task(self._beat(line), name="beat")
+
+    async def _beat(self, line: Line) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not line.transport.is_closing():
+                await asyncio.sleep(_BEAT)
+                if self.faults.beats:
+                    await line.say({"type": "ping"})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`subscribe`: a symbol's trades and prices."""

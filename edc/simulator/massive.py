@@ -9,6 +9,7 @@ from aiohttp import web
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
 _PAGE = 50
+_TOO_MANY = "Maximum number of websocket connections exceeded. "
 _KINDS: dict[str, Kind] = {"T": "trade", "Q": "quote", "C": "quote", "XT": "trade", "XQ": "quote"}
 
 
@@ -22,6 +23,7 @@ class MassiveVenue(Venue):
     }
     columns: ClassVar = {"trade": ("last_price", "last_size"), "quote": ("bid", "ask")}
     entitles = True
+    crowds = 60.0
 
     def ours(self, name: str) -> str:
         """Pairs joined, a share class after a dash."""
@@ -49,6 +51,11 @@ class MassiveVenue(Venue):
             kind, _, name = topic.partition(".")
             await _say(line, "success", f"subscribed to: {topic}")
             self.subscribe(line, [Topic(_KINDS[kind], name, kind)])
+        if self.crowd():  # told only now, perhaps with data before it
+            line.flush()
+            line.topics.clear()
+            await _say(line, "max_connections", _TOO_MANY)
+            await line.socket.close(code=1008)
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """An array of one."""

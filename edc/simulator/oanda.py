@@ -17,6 +17,8 @@ class OandaVenue(Venue):
     """See `Venue`."""
 
     kinds = ("quote",)
+    entitles = True
+    beats = True
     feeds: ClassVar = {
         "pricing": {
             "channel": "pricing",
@@ -39,6 +41,9 @@ class OandaVenue(Venue):
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             problem = {"errorMessage": "Insufficient authorization to perform request."}
             return web.json_response(problem, status=401)
+        if not self.faults.entitled:
+            problem = {"errorMessage": "Insufficient authorization to perform request."}
+            return web.json_response(problem, status=403)
         response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -51,7 +56,8 @@ class OandaVenue(Venue):
         try:
             while not line.transport.is_closing():
                 beat = {"type": "HEARTBEAT", "time": _iso(0)}
-                line.waiting.append(_chunk(json.dumps(beat).encode() + b"\r\n\n"))
+                if self.faults.beats:
+                    line.waiting.append(_chunk(json.dumps(beat).encode() + b"\r\n\n"))
                 await asyncio.sleep(_BEAT)
         finally:
             self.lines.discard(line)

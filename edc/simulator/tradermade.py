@@ -12,6 +12,7 @@ class TraderMadeVenue(Venue):
     kinds = ("quote",)
     feeds: ClassVar = {"fx": {"channel": "fx", "symbols": {"fx": ["EUR/USD", "GBPUSD"]}}}
     columns: ClassVar = {"quote": ("bid", "ask", "mid")}
+    crowds = 60.0
 
     async def greet(self, line: Line) -> None:
         """Plain text."""
@@ -22,6 +23,9 @@ class TraderMadeVenue(Venue):
         asked = json.loads(message)
         if asked["userKey"] != self.key:
             await line.say("Invalid User Key")
+            return
+        if self.crowd():
+            await line.say("User Key Used to many times")
             return
         self.subscribe(line, [Topic("quote", name, "") for name in asked["symbol"].split(",")])
 

@@ -19,6 +19,7 @@ class TwelveDataVenue(Venue):
         }
     }
     refuses = ("1211",)
+    entitles = True
     columns: ClassVar = {"ref_px": ("price",), "quote": ("bid", "ask")}
 
     def handshake(self, request: web.Request) -> web.Response | None:
@@ -35,11 +36,12 @@ class TwelveDataVenue(Venue):
         if self.faults.deaf:
             return
         names = asked["params"]["symbols"].split(",")
-        fine = [name for name in names if name not in self.faults.refuse]
+        refused = self.faults.refuse if self.faults.entitled else names
+        fine = [name for name in names if name not in refused]
         fails = [
             {"symbol": name, "message": "You are not authorized to access XHKG data."}
             for name in names
-            if name in self.faults.refuse
+            if name in refused
         ]
         status = {"event": "subscribe-status", "status": "warning" if fails else "ok"}
         success = [{"symbol": name, "exchange": "X", "type": "Y"} for name in fine]

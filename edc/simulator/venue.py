@@ -68,6 +68,12 @@ class Faults:
     """Ticks, by their count, that no connection gets. They are in the history all the same."""
     handshakes: list[int] = field(default_factory=list)
     """The status with which the next handshakes are refused."""
+    crowded: int = 0
+    """So many connections still to come are one too many, and told so."""
+    most: int | None = None
+    """Topics that a connection may have."""
+    beats: bool = True
+    """Heartbeats are sent, where the vendor has them."""
     unknown_fields: bool = False
     """Every object has a field that the dossier does not list."""
     answers: list[tuple[int, str]] = field(default_factory=list)
@@ -168,6 +174,12 @@ class Venue:
     """It has plans, which may not include what is asked for."""
     refuses: ClassVar[Collection[str]] = ()
     """Names of `feeds` that it may refuse, saying so."""
+    limits: ClassVar[bool] = False
+    """A connection may have so many topics, and is told when it asks for more."""
+    crowds: ClassVar[float | None] = None
+    """Seconds to wait after being told of a connection too many; None where nobody tells."""
+    beats: ClassVar[bool] = False
+    """It has heartbeats, which are heard in any market."""
 
     def __init__(
         self,
@@ -238,6 +250,12 @@ class Venue:
         for topic in topics:
             self.market.list(topic.name)
             line.topics[topic] = None
+
+    def crowd(self) -> bool:
+        """True for a connection that is one too many."""
+        crowded = self.faults.crowded > 0
+        self.faults.crowded -= crowded
+        return crowded
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if self.faults.handshakes:

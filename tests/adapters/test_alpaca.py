@@ -95,7 +95,11 @@ def test_a_long_list_goes_in_messages_that_the_vendor_takes(encoding: str) -> No
     adapter = stream(symbols={"stock": names}, encoding=encoding)
     said = packed(AUTHENTICATED) if encoding == "msgpack" else frame(AUTHENTICATED)
 
-    messages = adapter.answer(said).send
+    messages = list(adapter.answer(said).send)
+    acknowledged = {"T": "subscription", "trades": [], "quotes": []}
+    answer = packed(acknowledged) if encoding == "msgpack" else frame(acknowledged)
+    while more := adapter.answer(answer).send:  # one request after the other
+        messages += more
 
     asked = [msgpack.decode(m) if encoding == "msgpack" else json.loads(m) for m in messages]
     assert max(len(message) for message in messages) < 32_768
@@ -207,3 +211,84 @@ def test_a_polled_feed_asks_two_hundred_at_a_time_with_the_key_in_headers(
     ]
     headers = {"APCA-API-KEY-ID": "the-key", "APCA-API-SECRET-KEY": "the-secret"}
     assert all(request.headers == headers for request in requests)
+
+
+class Books:
+    """What the vendor's end of a subscription does: requests are taken whole, or not at all."""
+
+    def __init__(self, *, bad: tuple[str, ...] = (), most: int = 1 << 30) -> None:
+        self.bad, self.most = bad, most
+        self.held: set[tuple[str, str]] = set()
+        self.heard: list[str] = []
+
+    def answer(self, message: str) -> dict[str, Any]:
+        self.heard.append(message)
+        asked = json.loads(message)
+        wanted = {(kind, name) for kind in ("trades", "quotes") for name in asked.get(kind, ())}
+        if any(name in self.bad for _, name in wanted):
+            return {"T": "error", "code": 400, "msg": "invalid syntax"}
+        if len(self.held | wanted) > self.most:
+            return {"T": "error", "code": 405, "msg": "symbol limit exceeded"}
+        self.held |= wanted
+        return {
+            "T": "subscription",
+            **{kind: [n for k, n in self.held if k == kind] for kind in ("trades", "quotes")},
+        }
+
+
+def subscribed(adapter: Any, books: Books) -> tuple[set[str], dict[str, str]]:
+    """What is accepted and what is refused, once nothing more is said."""
+    accepted, refused = set[str](), dict[str, str]()
+    answers = [adapter.answer(frame(AUTHENTICATED))]
+    while answers:
+        answer = answers.pop()
+        accepted |= set(answer.accepted)
+        refused |= answer.refused
+        for message in answer.send:
+            reply = frame(books.answer(message))
+            assert adapter.decode(reply) == []  # it is the dialogue's alone
+            answers.append(adapter.answer(reply))
+    return accepted, refused
+
+
+def test_bad_symbols_are_named_and_the_others_go_on() -> None:
+    names = tuple(f"a{number}" for number in range(500))
+    books = Books(bad=("A7", "A8", "A333"))
+    adapter = stream(symbols={"stock": names})
+
+    accepted, refused = subscribed(adapter, books)
+
+    bad = {f"{kind} {name}" for kind in ("trades", "quotes") for name in books.bad}
+    assert set(refused) == bad
+    assert accepted == set(adapter.topics) - bad
+    assert refused["quotes A7"] == "quotes: Alpaca: invalid syntax (400)"
+    assert len(set(books.heard)) == len(books.heard) < 80  # nothing is said twice
+
+
+@pytest.mark.parametrize("most", [0, 1, 30, 401, 999])
+def test_of_too_many_symbols_those_that_fit_go_on_in_the_order_of_the_config(most: int) -> None:
+    names = tuple(f"a{number}" for number in range(500))
+    books = Books(most=most)
+    adapter = stream(symbols={"stock": names})
+
+    accepted, refused = subscribed(adapter, books)
+
+    topics = list(adapter.topics)
+    assert accepted == set(topics[:most])
+    assert list(refused) == topics[most:]
+    assert len(books.heard) < 30
+
+
+def test_a_star_that_is_refused_is_the_operators_to_mend() -> None:
+    adapter = stream(symbols={"stock": ("*",)})
+    adapter.answer(frame(AUTHENTICATED))
+
+    with pytest.raises(Fatal, match="list the feed's symbols"):
+        adapter.answer(frame({"T": "error", "code": 405, "msg": "symbol limit exceeded"}))
+
+
+def test_symbols_that_an_error_comes_for_out_of_turn_are_a_notice() -> None:
+    with pytest.raises(Skippable) as caught:
+        stream().decode(frame({"T": "error", "code": 405, "msg": "symbol limit exceeded"}))
+
+    assert caught.value.reason == "notice"
