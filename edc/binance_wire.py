@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import Raw, Struct
 
-from edc.adapters import Answer
+from edc.adapters import Answer, Instrument
 from edc.errors import Retriable
 from edc.events import Trade
 from edc.fields import UNREADABLE, Number
@@ -36,6 +36,17 @@ class Problem(Struct):
 
     code: int = 0
     msg: str = ""
+
+
+class _Symbol(Struct, rename="camel"):
+    symbol: str
+    status: str
+    base_asset: str
+    quote_asset: str
+
+
+class _Info(Struct):
+    symbols: list[_Symbol]
 
 
 class Said(Struct):
@@ -116,6 +127,17 @@ class Streams:
         if streams is None or not said.result:
             return None
         return Answer(accepted=streams)
+
+
+def instruments(frame: Frame) -> Sequence[Instrument]:
+    """What `exchangeInfo` lists, but for what is no longer traded (`BREAK`)."""
+    check(frame)
+    info = msgspec.json.decode(frame.data, type=_Info)
+    return [
+        Instrument(each.symbol, each.base_asset, each.quote_asset)
+        for each in info.symbols
+        if each.status != "BREAK"
+    ]
 
 
 def check(frame: Frame) -> None:

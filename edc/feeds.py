@@ -17,6 +17,8 @@ from edc.adapters import PollAdapter, StreamAdapter, WebhookAdapter, WebsocketAd
 from edc.errors import EdcError, Fatal, Retriable
 from edc.healing import Healer
 from edc.ingest import Ingest
+from edc.instruments import Catalog
+from edc.listing import Listing
 from edc.logs import redact
 from edc.metrics import Rate
 from edc.plan import Feed
@@ -75,8 +77,12 @@ class FeedRunner:
         once: bool,
         healer: Healer | None = None,
         hooked: "Hooked | None" = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self._hooked = hooked
+        self._catalog = catalog if feed.listing is not None else None
+        self._transports: dict[int, Transport] = {}
+        """The newest connection of each path."""
         self.feed = feed
         self.ingest = ingest
         self.stats = ingest.stats
@@ -98,16 +104,54 @@ class FeedRunner:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
-        if self.healer is None:
-            await self._all_paths(stopping)
-            return
-        await self.healer.begin(self.ingest)
-        healing = asyncio.create_task(self.healer.run(self.ingest), name="healer")
+        beside = []
+        if self._catalog is not None and self.feed.listing is not None:
+            if not await self._listed(self._catalog, self.feed.listing, stopping):
+                return
+            relist = self._relist(self._catalog, self.feed.listing)
+            beside.append(asyncio.create_task(relist, name="instruments"))
+        if self.healer is not None:
+            await self.healer.begin(self.ingest)
+            healing = self.healer.run(self.ingest)
+            beside.append(asyncio.create_task(healing, name="healer"))
         try:
             await self._all_paths(stopping)
         finally:
-            healing.cancel()
-            await asyncio.gather(healing, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _listed(self, catalog: Catalog, listing: Listing, stopping: asyncio.Event) -> bool:
+        """Learn what the venue trades; False where that is nothing of this feed, or on the stop."""
+        self._state("listing")
+        bring = asyncio.create_task(catalog.bring(listing), name="instruments")
+        stop = asyncio.create_task(stopping.wait(), name="stop")
+        try:
+            await asyncio.wait((bring, stop), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (bring, stop):
+                task.cancel()
+            await asyncio.gather(bring, stop, return_exceptions=True)
+        if stopping.is_set():
+            self._state("stopped")
+            return False
+        self.ingest.unlisted(listing.unlisted)
+        if listing.symbols:
+            return True
+        told = "; ".join(listing.unlisted.values())
+        self._give_up(Fatal(told, "correct the feed's symbols"))
+        return False
+
+    async def _relist(self, catalog: Catalog, listing: Listing) -> None:
+        """Once a day: what is new or gone is asked for, or no longer, by a new connection."""
+        while True:
+            await asyncio.sleep(catalog.due(listing))
+            if not await catalog.bring(listing):
+                continue
+            self.ingest.unlisted(listing.unlisted)
+            if listing.symbols:
+                for transport in self._transports.values():
+                    transport.leaving.set()
 
     async def _all_paths(self, stopping: asyncio.Event) -> None:
         """Take every connection of the feed; it goes on while one of them can."""
@@ -193,6 +237,10 @@ class FeedRunner:
         log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
 
     def _transport(self, path: int, successor: bool) -> Transport:  # noqa: FBT001 - see Relay
+        made = self._transports[path] = self._made(path, successor=successor)
+        return made
+
+    def _made(self, path: int, *, successor: bool) -> Transport:
         made = self.feed.build()
         if self.feed.channel.kind == "poll":
             return PollTransport(cast("PollAdapter", made), once=self._once)

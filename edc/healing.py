@@ -57,13 +57,10 @@ class Healer:
         safe: Callable[[Collection[str]], Awaitable[None]],
         settle: float = 0.0,
     ) -> None:
-        adapter = feed.build()
-        self._spans = tuple(adapter.spans) if isinstance(adapter, HasSpans) else ()
         self._safe = safe
         self._settle = settle
-        self._history = adapter if isinstance(adapter, HasHistory) else None
-        self._decode = adapter.decode
         self._feed = feed
+        self._build()
         self._ledger = ledger
         self._held = held
         self._within = within
@@ -75,6 +72,12 @@ class Healer:
         self._busy = False
         self.pending = 0
         """Holes that wait or are being filled."""
+
+    def _build(self) -> None:
+        adapter = self._feed.build()
+        self._spans = tuple(adapter.spans) if isinstance(adapter, HasSpans) else ()
+        self._history = adapter if isinstance(adapter, HasHistory) else None
+        self._decode = adapter.decode
 
     def hole(self, hole: Hole, gap: Gap) -> None:
         """A hole has been found. Where there is no history it stays open."""
@@ -92,7 +95,11 @@ class Healer:
         self._stir.set()
 
     async def begin(self, ingest: Ingest) -> None:
-        """Tell `ingest` where the last run ended, and take up the holes that it left open."""
+        """Tell `ingest` where the last run ended, and take up the holes that it left open.
+
+        What the venue trades is known by now: names may be others than those of the spelling.
+        """
+        self._build()
         since = self._now_ns() - int(self._within * SECOND)
         source = self._feed.source
         if self._spans:

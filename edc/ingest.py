@@ -73,6 +73,8 @@ class Ingest:
         """Symbols that a polled vendor has refused, and since when."""
         self._gone: dict[int, int] = {}
         """Connections that have just ended, and when."""
+        self._unlisted: dict[str, int] = {}
+        """Symbols that the venue does not trade, and since when."""
         self._on_hole = on_hole
         self._on_silence = on_silence
         self._tap = tap
@@ -120,6 +122,13 @@ class Ingest:
         if heard is not None:  # else no one tells when it ends: each answer of a poll is one
             self._lines[stats.epoch] = self._line
         return stats.epoch
+
+    def unlisted(self, symbols: Mapping[str, str]) -> None:
+        """The symbols that the venue does not trade, and why, in place of those told before."""
+        told, self._unlisted = self._unlisted, {}
+        self._take_back(self._origin, told)
+        for symbol, why in symbols.items():
+            self._unlisted[symbol] = self._tell_refused(self._origin, symbol, why)
 
     def refused(self, epoch: int, symbol: str, why: str) -> None:
         """The vendor will not deliver a symbol: see `Receiver.refused`. It is in the ledger."""
@@ -408,6 +417,7 @@ class Ingest:
         """No more frames: a gap that is still open ends here, as far as can be said."""
         self.settle(finally_=True)
         self._ask_again()
+        self.unlisted({})
         self._close_silence(self._now_ns())
 
     def _ask_again(self) -> None:

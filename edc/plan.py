@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -30,6 +29,7 @@ from edc.config import NAME, Settings, table_in_text
 from edc.errors import ConfigError
 from edc.events import spell
 from edc.explain import NAME_RULE, environment, explained, nearest
+from edc.listing import Listing
 from edc.logs import redact
 
 _SYMBOL_MARKS = frozenset("./_-* ")
@@ -55,6 +55,8 @@ class Feed:
     """Makes the adapter of a new connection."""
     asset_types: tuple[str, ...]
     connections: int = 1
+    listing: Listing | None = None
+    """What the vendor says of the feed's symbols, where it lists what it trades."""
 
 
 def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = None) -> list[Feed]:
@@ -111,7 +113,8 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
     vendor_options = _validated(
         vendor.vendor_options, raw_vendor, str(path), ("vendors", vendor_name)
     )
-    symbols, written = _symbols(place, section.get("symbols"), channel)
+    usual = None if channel.own_names else vendor.usual
+    symbols, written = _symbols(place, section.get("symbols"), channel, usual)
     options = _validated(
         vendor.feed_options, section | {"symbols": symbols}, str(path), ("feeds", name)
     )
@@ -195,14 +198,16 @@ def _feeds(section: _Section) -> Iterator[Feed]:
     parts = list(_parts(options.symbols, most(options) if most else None))
     for number, symbols in enumerate(parts, 1):
         plan = replace(section.plan, options=options.model_copy(update={"symbols": symbols}))
+        listing = Listing(section.vendor, plan)
         yield Feed(
             name=section.name if len(parts) == 1 else f"{section.name}.{number}",
             vendor=plan.vendor,
             source=f"{plan.vendor}_{options.channel}",
             channel=section.vendor.channels[options.channel],
-            build=partial(section.vendor.build, plan),
+            build=listing.build,
             asset_types=tuple(symbols),
             connections=options.connections,
+            listing=listing if listing.requests else None,
         )
 
 
@@ -235,7 +240,7 @@ def _check_vendor(place: str, adapter: object) -> None:
 
 
 def _symbols(
-    place: str, given: object, channel: Channel
+    place: str, given: object, channel: Channel, usual: Callable[[str], str] | None
 ) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The symbol lists of a feed, each symbol in our spelling, and how it was written."""
     place = f"{place} symbols"
@@ -257,10 +262,11 @@ def _symbols(
             raise ConfigError(place, f"{asset_type} is not a list of symbols", example)
         if not listed:
             raise ConfigError(place, f"{asset_type} lists no symbols", example)
-        for symbol in listed:
+        given_so = [usual(each) if usual and isinstance(each, str) else each for each in listed]
+        for symbol in given_so:
             _check_symbol(place, symbol, own_names=channel.own_names)
         spelled = []
-        for symbol in listed:
+        for symbol in given_so:
             ours = symbol.strip().lower() if channel.own_names else spell(symbol, asset_type)
             if ours in written:
                 raise ConfigError(place, f"{ours!r} is listed twice", "remove one of them")

@@ -21,6 +21,7 @@ from edc.deadletters import DeadLetters
 from edc.errors import ConfigError
 from edc.feeds import FeedRunner, Times
 from edc.ingest import Ingest
+from edc.instruments import Catalog
 from edc.ledger import Ledger
 from edc.logs import redact
 from edc.metrics import FeedStats
@@ -114,7 +115,12 @@ class Recorder:
     """
 
     def __init__(
-        self, feed: Feed, path: Path, connect: Library, times: Times | None = None
+        self,
+        feed: Feed,
+        path: Path,
+        connect: Library,
+        times: Times | None = None,
+        catalog: Catalog | None = None,
     ) -> None:
         self._queues = {
             kind: Queue(kind, _ROOM, WhenFull.BLOCK) for kind in ("trade", "quote", "ref_px", "gap")
@@ -130,7 +136,9 @@ class Recorder:
             Ledger(self._queues["gap"]),
             tap=self._keep,
         )
-        self.runner = FeedRunner(feed, ingest, connect, times or Times(), once=False)
+        self.runner = FeedRunner(
+            *(feed, ingest, connect, times or Times()), once=False, catalog=catalog
+        )
 
     def _keep(self, frame: Frame) -> None:
         self._file.write(line_of(frame))

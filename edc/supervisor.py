@@ -30,6 +30,7 @@ from edc.feeds import FeedRunner, Hooked, Times
 from edc.healing import Healer, by_time
 from edc.held import Held
 from edc.ingest import Ingest
+from edc.instruments import Catalog
 from edc.latency import Latencies
 from edc.ledger import Ledger
 from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
@@ -135,6 +136,7 @@ class Supervisor:
         self._hooks: Hooks = {}
         self.http: HttpServer | None = None
         held = Held(self._lake, self.spool)
+        self._catalog = Catalog(storage.home, now_ns)
         self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
         self._books.oversee(self.feeds, self.lanes)
         tended = isinstance(storage.path, Path)
@@ -176,7 +178,11 @@ class Supervisor:
         )
         hooked = Hooked(self._hooks, self._safe)
         return FeedRunner(
-            feed, ingest, connect, self._times, once=once, healer=healer, hooked=hooked
+            *(feed, ingest, connect, self._times),
+            once=once,
+            healer=healer,
+            hooked=hooked,
+            catalog=self._catalog,
         )
 
     async def _safe(self, event_types: Collection[str]) -> None:
@@ -262,6 +268,8 @@ class Supervisor:
         as it was, and no silence is told: nothing was recorded now. Raises what `run` raises, and
         what reading the frames raises.
         """
+        if feed.listing is not None:
+            self._catalog.recall(feed.listing)
         stats = FeedStats(feed.name, feed.vendor, feed.source, state="live")
         ledger, letters = self._books.ledger, DeadLetters(self.settings.storage.home)
         sequenced = feed.channel.sequenced

@@ -1,6 +1,6 @@
 """Symbols, both ways: the lake's one spelling, and what each vendor calls the same thing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from edc.adapters import FeedPlan
 from edc.errors import Skippable
@@ -36,17 +36,36 @@ def parted(symbol: str, written: str = "") -> tuple[str, str]:
     raise ValueError(f"{symbol!r} is no pair of currencies; write it like BASE/QUOTE")
 
 
+def usual_pair(symbol: str, codes: Mapping[str, str]) -> str:
+    """A pair in which a vendor's own codes are those of others: `XBT/USD` is `BTC/USD`."""
+    try:
+        base, quote = parted(symbol.strip().lower(), symbol.strip())
+    except ValueError:
+        return symbol
+    known = base in codes or quote in codes
+    return f"{codes.get(base, base)}/{codes.get(quote, quote)}" if known else symbol
+
+
 def share_class(symbol: str, mark: str) -> str:
     """A stock's symbol in upper case, its share class after `mark`: `brk-b` is `BRK.B`."""
     return symbol.upper().replace("-", mark)
 
 
+def _called(call: Callable[[str, str, str], str], symbol: str, kind: str, written: str) -> str:
+    """The vendor's name by spelling; of what cannot be spelled, a name that it will refuse."""
+    try:
+        return call(symbol, kind, written)
+    except ValueError:
+        return written.upper()
+
+
 class Symbols:
     """The symbols of a feed, and what the vendor calls them.
 
-    `call` makes the vendor's name of a symbol from it, its asset type and how the config writes
-    it. Where a feed asks for everything (`"*"`), what is not listed takes the type of that list;
-    elsewhere a name that was not asked for is `unknown`.
+    Where the vendor has listed what it trades, the list has its names. Else `call` makes the name
+    of a symbol from it, its asset type and how the config writes it. Where a feed asks for
+    everything (`"*"`), what is not listed takes the type of that list; elsewhere a name that was
+    not asked for is `unknown`.
     """
 
     def __init__(self, plan: FeedPlan, call: Callable[[str, str, str], str]) -> None:
@@ -60,7 +79,9 @@ class Symbols:
                 if symbol == "*":
                     self.everything, self._other = True, asset_type
                     continue
-                name = call(symbol, asset_type, plan.written.get(symbol, symbol))
+                name = plan.names.get(symbol) or _called(
+                    call, symbol, asset_type, plan.written.get(symbol, symbol)
+                )
                 self.names.append(name)
                 self._listed[name] = (symbol, asset_type)
         self._known = dict(self._listed)

@@ -58,6 +58,17 @@ class Case(NamedTuple):
         """What the vendor acknowledges."""
         return dict(getattr(self.adapter(), "topics", {}))
 
+    def native(self, symbol: str) -> str:
+        """The vendor's name of one of its symbols, by the spelling."""
+        ((kind, _),) = self.section["symbols"].items()
+        section = {**self.section, "symbols": {kind: [symbol]}}
+        settings = config.Settings(
+            vendors={self.vendor: self.venue.required}, feeds={self.feed: section}
+        )
+        (feed,) = plan_feeds(settings, Path("config.toml"))
+        name: str = feed.build()._rows.symbols.names[0]  # type: ignore[attr-defined]
+        return name
+
     def adapter(self, key: str = KEY) -> Any:
         offered = adapters.load(self.vendor)
         options = {**self.section}
@@ -77,6 +88,13 @@ class Case(NamedTuple):
 CASES = [
     Case(vendor, feed) for vendor in simulator.names() for feed in simulator.load(vendor).feeds
 ]
+
+
+def _lists(case: "Case") -> bool:
+    """The vendor lists what it trades on this channel."""
+    source = adapters.load(case.vendor).instruments
+    options = adapters.load(case.vendor).vendor_options(**case.venue.required)
+    return source is not None and bool(source.requests(options, case.section["channel"]))
 
 
 WHY_NOT: dict[str, str] = {}
@@ -356,6 +374,25 @@ async def test_a_vendor_whose_heartbeats_stop_is_connected_anew_in_a_closed_mark
 
 
 @feeds_where(lambda case: case.topics, "it acknowledges nothing")
+@feeds_where(_lists, "it lists no instruments")
+async def test_a_symbol_that_is_not_listed_is_named_and_in_the_ledger(
+    case: Case, tmp_path: Path
+) -> None:
+    """It is never asked for; the others are recorded."""
+    symbols = [each for listed in case.section["symbols"].values() for each in listed]
+    gone = case.venue().ours(case.native(symbols[0]))
+    async with recording(case, tmp_path, faults=Faults(unlisted={gone})) as (venue, daemon):
+        await until(lambda: len(venue.heard) > 20)
+        told = dict(stats(daemon).refused)
+
+    assert list(told) == [gone]
+    assert told[gone].startswith(f"{gone} is not traded on {case.vendor}")
+    assert gone not in {venue.ours(tick.name) for tick in venue.heard}
+    assert gaps(tmp_path).filter(cause="unsubscribed")["symbol"].unique().to_list() == [gone]
+    assert_recorded(venue, tmp_path)
+
+
+@feeds_where(lambda case: case.topics)
 async def test_a_vendor_that_acknowledges_nothing_is_tried_again(
     case: Case, tmp_path: Path
 ) -> None:

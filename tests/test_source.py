@@ -143,16 +143,11 @@ SEES = {
     # The daemon.
     "edc.explain": ("errors",),
     "edc.config": (
-        "adapters",
-        "bus.settings",
-        "errors",
-        "events",
-        "explain",
-        "logs",
-        "queues",
-        "times",
+        *("adapters", "bus.settings", "errors", "events", "explain", "logs", "queues", "times"),
     ),
-    "edc.plan": ("adapters", "config", "errors", "events", "explain", "logs"),
+    "edc.plan": ("adapters", "config", "errors", "events", "explain", "listing", "logs"),
+    "edc.listing": ("adapters", "events", "symbols", "transport"),
+    "edc.instruments": ("adapters", "errors", "files", "listing", "times", "transport.fetch"),
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics", "transport.webhook"),
     "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
@@ -162,14 +157,14 @@ SEES = {
         *("transport.fetch",),
     ),
     "edc.feeds": (
-        *("adapters", "errors", "healing", "ingest", "logs", "markets", "metrics", "plan", "relay"),
-        "retry",
+        *("adapters", "errors", "healing", "ingest", "instruments", "listing", "logs", "markets"),
+        *("metrics", "plan", "relay", "retry"),
         *("staleness", "transport", "transport.poll", "transport.sockets"),
         *("transport.stream", "transport.webhook", "transport.websocket"),
     ),
     "edc.recording": (
-        *("deadletters", "errors", "feeds", "ingest", "ledger", "logs", "metrics", "plan"),
-        *("queues", "retry", "transport", "transport.sockets"),
+        *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
+        *("plan", "queues", "retry", "transport", "transport.sockets"),
     ),
     "edc.upkeep.housekeeping": (
         *(
@@ -185,7 +180,8 @@ SEES = {
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
         *("events", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
-        *("ingest", "latency", "ledger", "logs", "markets", "metrics", "plan", "queues"),
+        *("ingest", "instruments", "latency", "ledger", "logs", "markets", "metrics", "plan"),
+        "queues",
         *("retry", "server"),
         *("sinks", "sinks.parquet", "spool", "status", "storage", "times", "transport.libraries"),
         *("roles", "store"),
@@ -211,8 +207,8 @@ SEES = {
     "edc.cli": ("cli.daemon", "cli.frames", "cli.lake", "cli.setup", "cli.terminal"),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
-        *("cli.terminal", "config", "errors", "metrics", "plan", "recording", "supervisor"),
-        *("transport", "transport.libraries"),
+        *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),
+        *("supervisor", "transport", "transport.libraries"),
     ),
     "edc.cli.daemon": (
         *("cli.terminal", "config", "control", "demo", "errors", "live", "logs", "plan", "roles"),

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, cast, runtime_checkable
+from typing import Annotated, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
@@ -352,7 +352,8 @@ class WebhookAdapter(Adapter, Protocol):
 class FeedPlan:
     """All that an adapter is built from. `vendor` is the name that the rows will carry.
 
-    `written` has the symbols as the config writes them, by our spelling.
+    `written` has the symbols as the config writes them, `names` what the vendor calls them where
+    it has listed what it trades; both by our spelling.
     """
 
     vendor: str
@@ -361,6 +362,30 @@ class FeedPlan:
     key: str
     secret: str = ""
     written: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+
+
+class Instrument(NamedTuple):
+    """What a venue trades, by its own name; of a pair, the currencies as others call them."""
+
+    name: str
+    base: str = ""
+    quote: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """Where a vendor lists what it trades on a channel, and how the answers are read.
+
+    `requests` is empty for a channel without a list. `read` is pure and raises what `decode`
+    raises; `more` is the request of the next page, if there is one. What a list does not say
+    anything about, `covers` is false for: it may be traded all the same.
+    """
+
+    requests: Callable[[VendorOptions, str], Sequence[Request]]
+    read: Callable[[Frame], Sequence[Instrument]]
+    more: Callable[[Request, Frame], Request | None] | None = None
+    covers: Callable[[str], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +393,7 @@ class Vendor:
     """A vendor: its channels, its options, and how to build an adapter for a connection.
 
     A feed with more symbols than `most_symbols` says for its options takes several connections.
+    `usual` gives a pair, written with the vendor's own codes, as all others write it.
     """
 
     title: str
@@ -377,6 +403,8 @@ class Vendor:
     feed_options: type[FeedOptions]
     build: Callable[[FeedPlan], Adapter]
     most_symbols: Callable[[FeedOptions], int] | None = None
+    instruments: Instruments | None = None
+    usual: Callable[[str], str] | None = None
 
 
 def _plugins() -> dict[str, EntryPoint]:

@@ -32,13 +32,23 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
     VendorOptions,
     WebsocketUrl,
 )
-from edc.binance_wire import AggTrade, Streams, check, is_answer, read, time, trade
+from edc.binance_wire import (
+    AggTrade,
+    Streams,
+    check,
+    instruments,
+    is_answer,
+    read,
+    time,
+    trade,
+)
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
@@ -149,6 +159,7 @@ class BinanceStream:
             for stream in options.streams
         }
         self._streams = Streams(list(self.topics))
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
         self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,
@@ -219,7 +230,7 @@ class BinanceStream:
         start = first_missing(hole, last)
         if start is None or hole.before is None:
             return None
-        name = hole.symbol.upper()
+        name = self._names[hole.symbol]
         params = {"symbol": name, "fromId": str(start)}
         params["limit"] = str(min(_PAGE, hole.before - start))
         url = f"{self._rest_url}/api/v3/historicalTrades"
@@ -281,6 +292,10 @@ def _most_symbols(options: FeedOptions) -> int:
     return _MOST_STREAMS // len(options.streams)
 
 
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [Request(f"{options.rest_url}/api/v3/exchangeInfo", {"showPermissionSets": "false"})]
+
+
 VENDOR = Vendor(
     title="Binance",
     needs_key=False,
@@ -301,4 +316,5 @@ VENDOR = Vendor(
     feed_options=BinanceFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, instruments),
 )

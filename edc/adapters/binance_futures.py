@@ -29,13 +29,23 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
     VendorOptions,
     WebsocketUrl,
 )
-from edc.binance_wire import AggTrade, Streams, check, is_answer, read, time, trade
+from edc.binance_wire import (
+    AggTrade,
+    Streams,
+    check,
+    instruments,
+    is_answer,
+    read,
+    time,
+    trade,
+)
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
@@ -140,6 +150,7 @@ class BinanceFuturesStream:
             for stream in options.chosen
         }
         self._streams = Streams(list(self.topics))
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
 
     def subscribe(self) -> Sequence[str]:
         """A hundred streams a message."""
@@ -189,9 +200,10 @@ class BinanceFuturesStream:
         start = first_missing(hole, last)
         if start is None or hole.before is None:
             return None
-        params = {"symbol": hole.symbol.upper(), "fromId": str(start)}
+        name = self._names[hole.symbol]
+        params = {"symbol": name, "fromId": str(start)}
         params["limit"] = str(min(_PAGE, hole.before - start))
-        return Request(f"{self._rest_url}/fapi/v1/aggTrades", params, about=hole.symbol.upper())
+        return Request(f"{self._rest_url}/fapi/v1/aggTrades", params, about=name)
 
 
 class BinanceFuturesRest:
@@ -238,6 +250,10 @@ def _most_symbols(options: FeedOptions) -> int:
     return _MOST_STREAMS // len(options.chosen)
 
 
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [Request(f"{options.rest_url}/fapi/v1/exchangeInfo")]
+
+
 VENDOR = Vendor(
     title="Binance USD-M futures",
     needs_key=False,
@@ -264,4 +280,5 @@ VENDOR = Vendor(
     feed_options=BinanceFuturesFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, instruments),
 )

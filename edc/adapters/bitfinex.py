@@ -16,6 +16,7 @@ of all arrays of a connection, heartbeats included, and for the server's time.
 * UNCONFIRMED: most error codes; any `error` that names a channel and a symbol refuses it.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -31,6 +32,8 @@ from edc.adapters import (
     FeedOptions,
     FeedPlan,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -42,7 +45,7 @@ from edc.errors import Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, each, listed
-from edc.symbols import Symbols, parted
+from edc.symbols import Symbols, parted, usual_pair
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
 
@@ -50,6 +53,8 @@ Stream = Literal["trades", "book", "status"]
 _MOST_CHANNELS = 25
 _FLAGS = 32768 + 65536
 _CODES = {"USDT": "UST", "USDC": "UDC"}
+_USUAL = {code: name for name, code in _CODES.items()}
+_OWN = re.compile(r"t([A-Z0-9]{2,}:?[A-Z0-9]{3,})")
 _LAST, _INDEX, _MARK = 2, 3, 14
 
 
@@ -281,6 +286,32 @@ def _most_symbols(options: FeedOptions) -> int:
     return _MOST_CHANNELS // len(options.streams)
 
 
+def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
+    kind = "futures" if channel == "derivatives" else "exchange"
+    return [Request(f"{options.rest_url}/v2/conf/pub:list:pair:{kind},pub:map:currency:sym")]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """Pairs (`BTCUST`, `DOGE:USD`), then what others call the venue's codes (`["UST","USDt"]`)."""
+    listed(frame, "Bitfinex")
+    form = tuple[list[str], list[tuple[str, str]]]
+    pairs, told = msgspec.json.decode(frame.data, type=form)
+    codes = {code: name.upper() for code, name in told} | _USUAL
+    made = []
+    for pair in pairs:
+        base, colon, quote = pair.partition(":")
+        if not colon:
+            base, quote = pair[:-3], pair[-3:]
+        made.append(Instrument(f"t{pair}", codes.get(base, base), codes.get(quote, quote)))
+    return made
+
+
+def _usual(symbol: str) -> str:
+    """`tBTCUST` is `BTC/USDT`."""
+    own = _OWN.fullmatch(symbol.strip())
+    return usual_pair(own[1].replace(":", "/") if own else symbol, _USUAL)
+
+
 VENDOR = Vendor(
     title="Bitfinex",
     needs_key=False,
@@ -299,4 +330,6 @@ VENDOR = Vendor(
     feed_options=BitfinexFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, _instruments),
+    usual=_usual,
 )

@@ -27,6 +27,8 @@ from edc.adapters import (
     FeedOptions,
     FeedPlan,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -90,6 +92,13 @@ class _RestTrade(Struct, gc=False):
     price: Number
     amount: Number
     type: Literal["0", "1"]
+
+
+class _Market(Struct):
+    market_symbol: str
+    base_currency: str
+    counter_currency: str
+    market_type: str = "SPOT"
 
 
 _frame = msgspec.json.Decoder(_Frame).decode
@@ -213,6 +222,20 @@ def _build(plan: FeedPlan) -> Adapter:
     return BitstampRest(plan) if plan.options.channel == "spot_rest" else BitstampStream(plan)
 
 
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [Request(f"{options.rest_url}/api/v2/markets/")]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """The spot markets, whose names are those of the channels."""
+    markets = [msgspec.json.decode(raw, type=_Market) for raw in listed(frame, "Bitstamp")]
+    return [
+        Instrument(each.market_symbol, each.base_currency, each.counter_currency)
+        for each in markets
+        if each.market_type == "SPOT"
+    ]
+
+
 VENDOR = Vendor(
     title="Bitstamp",
     needs_key=False,
@@ -225,4 +248,5 @@ VENDOR = Vendor(
     vendor_options=BitstampVendorOptions,
     feed_options=BitstampFeedOptions,
     build=_build,
+    instruments=Instruments(_lists, _instruments),
 )

@@ -32,6 +32,8 @@ from edc.adapters import (
     FeedOptions,
     FeedPlan,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -127,11 +129,18 @@ class _RestTrade(Struct, rename="camel", gc=False):
     seq: int | None = None
 
 
-class _Listed(Struct):
-    trades: list[Raw] = msgspec.field(default_factory=list, name="list")
+class _Listed(Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
+    rows: list[Raw] = []
+    cursor: str = ""
 
 
-class _Answered(Struct, rename="camel"):
+class _Instrument(Struct, rename="camel"):
+    symbol: str
+    base_coin: str = ""
+    quote_coin: str = ""
+
+
+class _Answer(Struct, rename="camel"):
     ret_code: int
     ret_msg: str = ""
     result: _Listed = msgspec.field(default_factory=_Listed)
@@ -307,32 +316,43 @@ class BybitRest:
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of an answer."""
-        if frame.status == 403:  # noqa: PLR2004 - how the venue says: too many
-            raise Retriable("rate_limited", "Bybit answered 403: too many requests", 600.0)
-        wrong = refused(frame, "Bybit", frame.data.decode(errors="replace"))
-        if wrong is not None:
-            raise wrong
-        try:
-            said = msgspec.json.decode(frame.data, type=_Answered)
-        except UNREADABLE as error:
-            raise Skippable("malformed", str(error)) from None
-        told = f"Bybit: {said.ret_msg} ({said.ret_code})"
-        if said.ret_code == 10006:  # noqa: PLR2004 - too many visits
-            raise Retriable("rate_limited", told, 5.0)
-        if said.ret_code:
-            raise Fatal(told, "correct the feed's symbols")
-        return each(said.result.trades, self._trade)
+        return _trades(self._rows, self._category, frame)
 
-    def _trade(self, raw: Raw) -> Iterator[Event]:
+
+def _answered(frame: Frame) -> _Listed:
+    """What an answer holds. Raises what it means where it is an error."""
+    if frame.status == 403:  # noqa: PLR2004 - how the venue says: too many
+        raise Retriable("rate_limited", "Bybit answered 403: too many requests", 600.0)
+    wrong = refused(frame, "Bybit", frame.data.decode(errors="replace"))
+    if wrong is not None:
+        raise wrong
+    try:
+        said = msgspec.json.decode(frame.data, type=_Answer)
+    except UNREADABLE as error:
+        raise Skippable("malformed", str(error)) from None
+    told = f"Bybit: {said.ret_msg} ({said.ret_code})"
+    if said.ret_code == 10006:  # noqa: PLR2004 - too many visits
+        raise Retriable("rate_limited", told, 5.0)
+    if said.ret_code:
+        raise Fatal(told, "correct the feed's symbols")
+    return said.result
+
+
+def _trades(rows: Rows, category: str, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer."""
+
+    def trade(raw: Raw) -> Iterator[Event]:
         data = _rest_trade(raw)
         flags = {"block": data.is_block_trade, "rpi": data.is_r_p_i_trade}
-        yield self._rows.trade(
+        yield rows.trade(
             *(data.symbol, instant(data.time, MILLISECOND), data.price, data.size),
             trade_id=data.exec_id,
             side=data.side.lower(),
             sequence=data.seq,
-            conditions=_conditions(self._category, **flags),
+            conditions=_conditions(category, **flags),
         )
+
+    return each(_answered(frame).rows, trade)
 
 
 def _build(plan: FeedPlan) -> Adapter:
@@ -347,6 +367,25 @@ def _most_symbols(options: FeedOptions) -> int:
 def _stream(text: str, *, own_names: bool) -> Channel:
     kinds = ("trade", "quote", "ref_px")
     return Channel("websocket", ("crypto",), kinds, text, rising=("quote",), own_names=own_names)
+
+
+def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
+    """Options are listed for one coin at a time, and not asked for."""
+    category = channel.removesuffix("_rest")
+    params = {"category": category, "limit": "1000"}
+    url = f"{options.rest_url}/v5/market/instruments-info"
+    return [] if category == "option" else [Request(url, params)]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    found = [msgspec.json.decode(raw, type=_Instrument) for raw in _answered(frame).rows]
+    return [Instrument(each.symbol, each.base_coin, each.quote_coin) for each in found]
+
+
+def _more(request: Request, frame: Frame) -> Request | None:
+    cursor = _answered(frame).cursor
+    params = {**request.params, "cursor": cursor}
+    return msgspec.structs.replace(request, params=params) if cursor else None
 
 
 VENDOR = Vendor(
@@ -366,4 +405,5 @@ VENDOR = Vendor(
     feed_options=BybitFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, _instruments, _more),
 )

@@ -31,6 +31,8 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -41,7 +43,7 @@ from edc.book import Book, Level
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, above_missing, each, listed
+from edc.rows import Rows, above_missing, each, listed, refused
 from edc.symbols import Symbols, parted
 from edc.times import parse_iso
 from edc.transport import Frame, Request
@@ -55,11 +57,12 @@ _AGENT = {"User-Agent": "edc"}
 
 
 class CoinbaseVendorOptions(VendorOptions):
-    """`[vendors.coinbase]`. `url` is the Exchange's, `advanced_url` that of Advanced Trade."""
+    """`[vendors.coinbase]`. `url` and `rest_url` are the Exchange's, the others Advanced's."""
 
     url: WebsocketUrl = "wss://ws-feed.exchange.coinbase.com"
     advanced_url: WebsocketUrl = "wss://advanced-trade-ws.coinbase.com"
     rest_url: HttpUrl = "https://api.exchange.coinbase.com"
+    advanced_rest_url: HttpUrl = "https://api.coinbase.com"
 
 
 class CoinbaseFeedOptions(FeedOptions):
@@ -82,6 +85,19 @@ class _Trade(Struct, gc=False):
 class _Subscribed(Struct):
     name: str
     product_ids: list[str] = []
+
+
+class _Product(Struct):
+    id: str = ""
+    base_currency: str = ""
+    quote_currency: str = ""
+    product_id: str = ""
+    base_currency_id: str = ""
+    quote_currency_id: str = ""
+
+
+class _Products(Struct):
+    products: list[_Product]
 
 
 class _Frame(Struct):
@@ -411,6 +427,29 @@ def _build(plan: FeedPlan) -> Adapter:
     return CoinbaseRest(plan) if rest else CoinbaseExchange(plan)
 
 
+def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
+    assert isinstance(options, CoinbaseVendorOptions)
+    if channel != "advanced":
+        return [Request(f"{options.rest_url}/products", headers=_AGENT)]
+    url = f"{options.advanced_rest_url}/api/v3/brokerage/market/products"
+    return [Request(url, {"product_type": "SPOT"}, _AGENT, about="advanced")]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """The products of either API."""
+    if not frame.about:
+        found = [msgspec.json.decode(raw, type=_Product) for raw in listed(frame, "Coinbase")]
+        return [Instrument(each.id, each.base_currency, each.quote_currency) for each in found]
+    wrong = refused(frame, "Coinbase", frame.data.decode(errors="replace"))
+    if wrong is not None:
+        raise wrong
+    products = msgspec.json.decode(frame.data, type=_Products).products
+    return [
+        Instrument(each.product_id, each.base_currency_id, each.quote_currency_id)
+        for each in products
+    ]
+
+
 VENDOR = Vendor(
     title="Coinbase",
     needs_key=False,
@@ -433,4 +472,5 @@ VENDOR = Vendor(
     vendor_options=CoinbaseVendorOptions,
     feed_options=CoinbaseFeedOptions,
     build=_build,
+    instruments=Instruments(_lists, _instruments),
 )

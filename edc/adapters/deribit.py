@@ -32,6 +32,8 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -96,6 +98,11 @@ class _Ticker(Struct, gc=False):
     last_price: Number | None = None
     mark_price: Number | None = None
     index_price: Number | None = None
+
+
+class _Listed(Struct):
+    instrument_name: str
+    is_active: bool = True
 
 
 class _Params(Struct):
@@ -175,6 +182,7 @@ class DeribitStream:
             for stream in options.streams
             for name in symbols.names
         }
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
         self._asked = dict(enumerate(spaced(list(self.topics), _AT_ONCE), 1))
         self._prices: dict[tuple[str, str], float] = {}
 
@@ -256,7 +264,7 @@ class DeribitStream:
         start = first_missing(hole, last)
         if start is None or hole.before is None:
             return None
-        params = {"instrument_name": hole.symbol.upper(), "start_seq": str(start)}
+        params = {"instrument_name": self._names[hole.symbol], "start_seq": str(start)}
         params |= {"end_seq": str(hole.before - 1), "count": str(_PAGE), "sorting": "asc"}
         return Request(f"{self._rest_url}/public/get_last_trades_by_instrument", params)
 
@@ -292,14 +300,24 @@ def _failed(problem: _Problem) -> Sequence[Event]:
     return ()
 
 
-def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+def _result(frame: Frame) -> _Frame:
+    """A polled answer that is no error. Raises what it means if it is one."""
     try:
         said = _frame(frame.data)
-        if said.error is not None:
-            _failed(said.error)
-            raise Fatal(
-                f"Deribit: {said.error.message} ({said.error.code})", "correct the feed's symbols"
-            )
+    except UNREADABLE as error:
+        wrong = refused(frame, "Deribit", frame.data.decode(errors="replace"))
+        raise wrong or Skippable("malformed", str(error)) from None
+    if said.error is not None:
+        _failed(said.error)
+        raise Fatal(
+            f"Deribit: {said.error.message} ({said.error.code})", "correct the feed's symbols"
+        )
+    return said
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    said = _result(frame)
+    try:
         trades = msgspec.json.decode(said.result, type=_Trades).trades
     except UNREADABLE as error:
         wrong = refused(frame, "Deribit", frame.data.decode(errors="replace"))
@@ -309,6 +327,18 @@ def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
 
 def _build(plan: FeedPlan) -> Adapter:
     return DeribitRest(plan) if plan.options.channel == "rest" else DeribitStream(plan)
+
+
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    params = {"currency": "any", "expired": "false"}
+    return [Request(f"{options.rest_url}/public/get_instruments", params)]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """All kinds and currencies; a strike's decimal point stays a `d` in lower case."""
+    said = _result(frame)
+    found = msgspec.json.decode(said.result, type=list[_Listed])
+    return [Instrument(each.instrument_name) for each in found if each.is_active]
 
 
 VENDOR = Vendor(
@@ -328,4 +358,5 @@ VENDOR = Vendor(
     vendor_options=DeribitVendorOptions,
     feed_options=DeribitFeedOptions,
     build=_build,
+    instruments=Instruments(_lists, _instruments),
 )

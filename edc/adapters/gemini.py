@@ -27,6 +27,8 @@ from edc.adapters import (
     FeedOptions,
     FeedPlan,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -211,6 +213,15 @@ def _most_symbols(options: FeedOptions) -> int:
     return _MOST_STREAMS // len(options.streams)
 
 
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [Request(f"{options.rest_url}/v1/symbols")]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """Names in lower case; which currencies they are of is told by one request for each."""
+    return [Instrument(msgspec.json.decode(raw, type=str)) for raw in listed(frame, "Gemini")]
+
+
 VENDOR = Vendor(
     title="Gemini",
     needs_key=False,
@@ -228,4 +239,5 @@ VENDOR = Vendor(
     feed_options=GeminiFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, _instruments),
 )

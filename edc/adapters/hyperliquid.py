@@ -30,6 +30,8 @@ from edc.adapters import (
     FeedOptions,
     FeedPlan,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -39,13 +41,14 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed
+from edc.rows import Rows, each, listed, refused
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
 
 Stream = Literal["trades", "bbo", "activeAssetCtx"]
 _MOST_SUBSCRIPTIONS = 1000
+_JSON = {"Content-Type": "application/json"}
 _GREETING = b"Websocket connection established."
 
 
@@ -106,6 +109,15 @@ class _Subscribed(Struct):
 class _Frame(Struct):
     channel: str
     data: Raw = Raw()
+
+
+class _Coin(Struct, rename="camel"):
+    name: str
+    is_delisted: bool = False
+
+
+class _Universe(Struct):
+    universe: list[_Coin]
 
 
 _frame = msgspec.json.Decoder(_Frame).decode
@@ -237,11 +249,10 @@ class HyperliquidRest:
 
     def requests(self) -> Sequence[Request]:
         """One for each coin."""
-        headers = {"Content-Type": "application/json"}
         return [
             Request(
                 self._url,
-                headers=headers,
+                headers=_JSON,
                 body=msgspec.json.encode({"type": "recentTrades", "coin": name}),
             )
             for name in self._rows.symbols.names
@@ -262,6 +273,27 @@ def _most_symbols(options: FeedOptions) -> int:
     return _MOST_SUBSCRIPTIONS // len(options.streams)
 
 
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [
+        Request(f"{options.rest_url}/info", headers=_JSON, body=msgspec.json.encode({"type": kind}))
+        for kind in ("meta", "spotMeta")
+    ]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """Perpetuals (`meta`) and spot pairs (`spotMeta`, as `@162` or `PURR/USDC`)."""
+    wrong = refused(frame, "Hyperliquid", frame.data.decode(errors="replace"))
+    if wrong is not None:
+        raise wrong
+    coins = msgspec.json.decode(frame.data, type=_Universe).universe
+    return [Instrument(coin.name) for coin in coins if not coin.is_delisted]
+
+
+def _covers(symbol: str) -> bool:
+    """Coins of other builders (`flx:tsla`) are on lists of their own."""
+    return ":" not in symbol
+
+
 VENDOR = Vendor(
     title="Hyperliquid",
     needs_key=False,
@@ -279,4 +311,5 @@ VENDOR = Vendor(
     feed_options=HyperliquidFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, _instruments, covers=_covers),
 )

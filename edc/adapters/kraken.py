@@ -31,6 +31,8 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -41,7 +43,7 @@ from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, each, refused, spaced
-from edc.symbols import Symbols, parted
+from edc.symbols import Symbols, parted, usual_pair
 from edc.times import SECOND, exact_instant, parse_iso
 from edc.transport import Frame, Request
 
@@ -49,6 +51,7 @@ Stream = Literal["trade", "ticker"]
 _AT_ONCE = 100
 _PAGE = 1000
 _OLD_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
+_NEW_NAMES = {old: new for new, old in _OLD_NAMES.items()}
 
 
 class KrakenVendorOptions(VendorOptions):
@@ -100,6 +103,10 @@ class _Frame(Struct, rename={"problem": "Error"}):
     req_id: int | None = None
     result: _Result | None = None
     problem: str = ""
+
+
+class _Pair(Struct):
+    wsname: str = ""
 
 
 class _Answer(Struct):
@@ -259,8 +266,8 @@ def _request(url: str, name: str, since: int | None = None) -> Request:
     return Request(f"{url}/0/public/Trades", params, about=name)
 
 
-def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
-    """The trades of an answer, whose own name of the pair does not matter: `about` has ours."""
+def _result(frame: Frame) -> dict[str, Raw]:
+    """What an answer holds. Raises what it means where it is an error."""
     try:
         answer = msgspec.json.decode(frame.data, type=_Answer)
     except UNREADABLE as error:
@@ -275,6 +282,12 @@ def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
     wrong = refused(frame, "Kraken", "")
     if wrong is not None:
         raise wrong
+    return answer.result
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer, whose own name of the pair does not matter: `about` has ours."""
+    result = _result(frame)
 
     def trade(raw: Raw) -> Iterable[Event]:
         price, size, seconds, side, _kind, _misc, number = _rest_trade(raw)
@@ -288,7 +301,7 @@ def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
     try:
         listed = [
             msgspec.json.decode(raw, type=list[Raw])
-            for name, raw in answer.result.items()
+            for name, raw in result.items()
             if name != "last"
         ]
     except UNREADABLE as error:
@@ -298,6 +311,25 @@ def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
 
 def _build(plan: FeedPlan) -> Adapter:
     return KrakenRest(plan) if plan.options.channel == "spot_rest" else KrakenStream(plan)
+
+
+def _lists(options: VendorOptions, _channel: str) -> Sequence[Request]:
+    return [Request(f"{options.rest_url}/0/public/AssetPairs")]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    """`wsname` is that of websocket v1: v2 has the newer names of two currencies."""
+    found = []
+    for raw in _result(frame).values():
+        base, _, quote = msgspec.json.decode(raw, type=_Pair).wsname.partition("/")
+        base, quote = _NEW_NAMES.get(base, base), _NEW_NAMES.get(quote, quote)
+        if quote:
+            found.append(Instrument(f"{base}/{quote}", base, quote))
+    return found
+
+
+def _usual(symbol: str) -> str:
+    return usual_pair(symbol, _NEW_NAMES)
 
 
 VENDOR = Vendor(
@@ -316,4 +348,6 @@ VENDOR = Vendor(
     vendor_options=KrakenVendorOptions,
     feed_options=KrakenFeedOptions,
     build=_build,
+    instruments=Instruments(_lists, _instruments),
+    usual=_usual,
 )

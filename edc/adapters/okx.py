@@ -34,6 +34,8 @@ from edc.adapters import (
     FeedPlan,
     Hole,
     HttpUrl,
+    Instrument,
+    Instruments,
     Keepalive,
     Silence,
     Vendor,
@@ -116,6 +118,12 @@ class _Price(Struct, gc=False):
     last: str = ""
     markPx: str = ""  # noqa: N815
     idxPx: str = ""  # noqa: N815
+
+
+class _Listed(Struct, rename="camel"):
+    inst_id: str
+    base_ccy: str = ""
+    quote_ccy: str = ""
 
 
 class _Argument(Struct, rename="camel"):
@@ -308,7 +316,8 @@ class OkxRest:
         return _answered(self._trades, frame)
 
 
-def _answered(trades: _Trades, frame: Frame) -> Sequence[Event]:
+def _data(frame: Frame) -> Sequence[Raw]:
+    """The rows of a polled answer. Raises what it means where it is an error."""
     try:
         said = _frame(frame.data)
     except UNREADABLE as error:
@@ -323,7 +332,11 @@ def _answered(trades: _Trades, frame: Frame) -> Sequence[Event]:
         raise Fatal(f"OKX: {said.msg} ({said.code})", "correct the feed's symbols")
     if said.data is None:
         raise Skippable("malformed", "an answer without data")
-    return each(said.data, trades.of)
+    return said.data
+
+
+def _answered(trades: _Trades, frame: Frame) -> Sequence[Event]:
+    return each(_data(frame), trades.of)
 
 
 def _build(plan: FeedPlan) -> Adapter:
@@ -336,6 +349,24 @@ def _most_symbols(options: FeedOptions) -> int:
 
 
 _CRYPTO = ("crypto",)
+
+
+def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
+    url = f"{options.rest_url}/api/v5/public/instruments"
+    kinds = ("SPOT",) if channel.startswith("spot") else ("SWAP", "FUTURES")
+    return [Request(url, {"instType": kind}) for kind in kinds]
+
+
+def _instruments(frame: Frame) -> Sequence[Instrument]:
+    found = [msgspec.json.decode(raw, type=_Listed) for raw in _data(frame)]
+    return [Instrument(each.inst_id, each.base_ccy, each.quote_ccy) for each in found]
+
+
+def _covers(symbol: str) -> bool:
+    """Options are listed for one underlying at a time; they are not asked for."""
+    return not symbol.endswith(("-c", "-p"))
+
+
 VENDOR = Vendor(
     title="OKX",
     needs_key=False,
@@ -373,4 +404,5 @@ VENDOR = Vendor(
     feed_options=OkxFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
+    instruments=Instruments(_lists, _instruments, covers=_covers),
 )

@@ -21,6 +21,7 @@ from edc.cli.terminal import (
 )
 from edc.config import load
 from edc.errors import ConfigError
+from edc.instruments import Catalog
 from edc.metrics import FeedStats
 from edc.plan import Feed, plan_feeds
 from edc.recording import Recorder, frames_of
@@ -53,7 +54,8 @@ def record(
                 f"feed {feed}", "is posted to edc", "`edc run` takes it; record others"
             )
         path = output or Path(f"{feed}.jsonl")
-        recorder = Recorder(planned, path, library(settings.transport.websocket))
+        catalog = Catalog(settings.storage.home)
+        recorder = Recorder(planned, path, library(settings.transport.websocket), catalog=catalog)
         asyncio.run(_until_stopped(recorder, seconds))
         answer = {"file": str(path), **_facts(recorder.stats)}
         show(answer, as_json=as_json, table=_sentence)

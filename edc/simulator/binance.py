@@ -34,7 +34,15 @@ class BinanceVenue(Venue):
             web.get("/api/v3/trades", self._trades),
             web.get("/api/v3/historicalTrades", self._trades),
             web.get("/api/v3/ticker/bookTicker", self._books),
+            web.get("/api/v3/exchangeInfo", self.instruments(self._info)),
         ]
+
+    def _info(self, _request: web.Request) -> object:
+        """A symbol that is no longer traded stays on the list."""
+        listed = [(*pair, "TRADING") for pair in self.pairs("{}{}")]
+        listed.append(("OLDUSDT", "OLD", "USDT", "BREAK"))
+        keys = ("symbol", "baseAsset", "quoteAsset", "status")
+        return {"timezone": "UTC", "symbols": [dict(zip(keys, row, strict=True)) for row in listed]}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """SUBSCRIBE, UNSUBSCRIBE and LIST_SUBSCRIPTIONS."""

@@ -40,7 +40,16 @@ class BinanceFuturesVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Trades by their ids."""
-        return [web.get("/fapi/v1/aggTrades", self._trades)]
+        return [
+            web.get("/fapi/v1/aggTrades", self._trades),
+            web.get("/fapi/v1/exchangeInfo", self.instruments(self._info)),
+        ]
+
+    def _info(self, _request: web.Request) -> object:
+        dated = [(f"BTC{quote}_260925", "BTC", quote) for quote in ("USDT", "USDC")]
+        keys = ("symbol", "baseAsset", "quoteAsset", "status")
+        rows = [(*pair, "TRADING") for pair in self.pairs("{}{}") + dated]
+        return {"symbols": [dict(zip(keys, row, strict=True)) for row in rows]}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """SUBSCRIBE."""

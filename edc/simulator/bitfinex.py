@@ -1,7 +1,10 @@
 """Bitfinex on loopback: channel ids, a sequence of all arrays, books of one level."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
@@ -19,6 +22,19 @@ class BitfinexVenue(Venue):
     def ours(self, name: str) -> str:
         """Without the `t`, and with the codes that others use."""
         return super().ours(name.removeprefix("t").replace("UST", "USDT"))
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """Pairs by the venue's own codes, and what those mean."""
+        path = "/v2/conf/pub:list:pair:exchange,pub:map:currency:sym"
+        return [web.get(path, self.instruments(self._listed))]
+
+    def _listed(self, _request: web.Request) -> object:
+        codes = {"USDT": "UST", "USDC": "UDC"}
+        names = []
+        for _, base, quote in self.pairs():
+            pair = (base, codes.get(quote, quote))
+            names.append((":" if len(base) > 3 else "").join(pair))  # noqa: PLR2004 - its rule
+        return [names, [["UST", "USDt"], ["UDC", "USDC"], ["DSH", "DASH"]]]
 
     async def greet(self, line: Line) -> None:
         """Its version."""

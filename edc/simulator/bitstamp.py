@@ -1,7 +1,10 @@
 """Bitstamp on loopback: one channel a message. From its pages."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
@@ -15,6 +18,22 @@ class BitstampVenue(Venue):
         "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USD", "ETHUSD", "foousd"]}}
     }
     refuses = ("foousd",)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The markets."""
+        return [web.get("/api/v2/markets/", self.instruments(self._listed))]
+
+    def _listed(self, _request: web.Request) -> object:
+        return [
+            {
+                "name": f"{base}/{quote}",
+                "market_symbol": name.lower(),
+                "base_currency": base,
+                "counter_currency": quote,
+                "market_type": "SPOT",
+            }
+            for name, base, quote in self.pairs("{}{}")
+        ]
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`bts:subscribe` and `bts:heartbeat`."""

@@ -2,11 +2,15 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
 _KINDS: dict[str, Kind] = {"publicTrade": "trade", "orderbook.1": "quote", "tickers": "ref_px"}
+_PAGE = 20
 
 
 class BybitVenue(Venue):
@@ -22,6 +26,18 @@ class BybitVenue(Venue):
     def options(self) -> dict[str, Any]:
         """The address ends before the category."""
         return {"url": f"{self.url}/v5/public", "rest_url": self.rest_url}
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The instruments of a category, ten a page."""
+        return [web.get("/v5/market/instruments-info", self.instruments(self._listed))]
+
+    def _listed(self, request: web.Request) -> object:
+        first = int(request.query.get("cursor", "0"))
+        keys = ("symbol", "baseCoin", "quoteCoin")
+        rows = [dict(zip(keys, pair, strict=True)) for pair in self.pairs("{}{}")]
+        cursor = str(first + _PAGE) if len(rows) > first + _PAGE else ""
+        result = {"list": rows[first : first + _PAGE], "nextPageCursor": cursor}
+        return {"retCode": 0, "retMsg": "OK", "result": result}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`ping` and `subscribe`, which one wrong argument fails."""

@@ -37,11 +37,24 @@ class CoinbaseVenue(Venue):
 
     def options(self) -> dict[str, Any]:
         """Two addresses."""
-        return {**super().options(), "url": f"{self.url}/x", "advanced_url": f"{self.url}/a"}
+        advanced = {"advanced_url": f"{self.url}/a", "advanced_rest_url": self.rest_url}
+        return {**super().options(), "url": f"{self.url}/x", **advanced}
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Trades, newest first."""
-        return [web.get("/products/{name}/trades", self._trades)]
+        return [
+            web.get("/products/{name}/trades", self._trades),
+            web.get("/products", self.instruments(self._products)),
+            web.get("/api/v3/brokerage/market/products", self.instruments(self._markets)),
+        ]
+
+    def _products(self, _request: web.Request) -> object:
+        keys = ("id", "base_currency", "quote_currency")
+        return [dict(zip(keys, pair, strict=True)) for pair in self.pairs()]
+
+    def _markets(self, _request: web.Request) -> object:
+        keys = ("product_id", "base_currency_id", "quote_currency_id")
+        return {"products": [dict(zip(keys, pair, strict=True)) for pair in self.pairs()]}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`subscribe`, of either API."""

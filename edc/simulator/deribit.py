@@ -30,7 +30,16 @@ class DeribitVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Trades of an instrument."""
-        return [web.get("/public/get_last_trades_by_instrument", self._trades)]
+        return [
+            web.get("/public/get_last_trades_by_instrument", self._trades),
+            web.get("/public/get_instruments", self.instruments(self._listed)),
+        ]
+
+    def _listed(self, _request: web.Request) -> object:
+        names = [f"{base}-PERPETUAL" for base in ("BTC", "ETH", "SOL")]
+        names += ["BTC-26DEC25", "BTC-26DEC25-100000-C", "XRP_USDC-26DEC25-0d5-C", "BTC_USDC"]
+        result = [{"instrument_name": name, "is_active": True} for name in self.listed(names)]
+        return {"jsonrpc": "2.0", "result": result, "testnet": False}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`set_heartbeat`, `subscribe` and `test`."""

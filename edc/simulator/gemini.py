@@ -1,7 +1,10 @@
 """Gemini on loopback: frames without a type, times in nanoseconds. From its pages."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
@@ -15,6 +18,13 @@ class GeminiVenue(Venue):
         "spot": {"channel": "spot", "symbols": {"crypto": ["btcusd", "XRP/USD", "foousd"]}}
     }
     refuses = ("foousd",)
+
+    def routes(self) -> Sequence[web.RouteDef]:
+        """The names of all pairs."""
+        return [web.get("/v1/symbols", self.instruments(self._listed))]
+
+    def _listed(self, _request: web.Request) -> object:
+        return [name.lower() for name, _, _ in self.pairs("{}{}")]
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """SUBSCRIBE and ping."""

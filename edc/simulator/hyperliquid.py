@@ -77,11 +77,19 @@ class HyperliquidVenue(Venue):
             return {"ref_px": (float(f"{_mark(tick):.6f}"),)}
         return super().rows(tick)
 
+    def _meta(self, asked: dict[str, str]) -> object:
+        spot = ["PURR/USDC", "@162"]
+        names = ["BTC", "ETH", "kPEPE", "NONE"] if asked["type"] == "meta" else spot
+        return {"universe": [{"name": name} for name in self.listed(names)]}
+
     async def _info(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if asked["type"] in ("meta", "spotMeta"):
+            response: web.Response = await self.instruments(lambda _: self._meta(asked))(request)
+            return response
         wrong = self.polled()
         if wrong is not None:
             return wrong
-        asked = await request.json()
         trades = self.market.history.get(asked["coin"], [])[-10:]
         return web.json_response([_trade(tick) for tick in trades])
 

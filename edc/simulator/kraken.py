@@ -28,7 +28,21 @@ class KrakenVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Trades after a time."""
-        return [web.get("/0/public/Trades", self._trades)]
+        return [
+            web.get("/0/public/Trades", self._trades),
+            web.get("/0/public/AssetPairs", self.instruments(self._pairs)),
+        ]
+
+    def _pairs(self, _request: web.Request) -> object:
+        """By the older names of two currencies."""
+        old = {"BTC": "XBT", "DOGE": "XDG"}
+        return {
+            "error": [],
+            "result": {
+                f"X{base}Z{quote}": {"altname": base + quote, "wsname": f"{base}/{quote}"}
+                for base, quote in ((old.get(base, base), quote) for _, base, quote in self.pairs())
+            },
+        }
 
     async def greet(self, line: Line) -> None:
         """The state of the system."""

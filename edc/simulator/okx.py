@@ -42,7 +42,22 @@ class OkxVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The last trades, and older ones."""
-        return [web.get("/api/v5/market/history-trades", self._history)]
+        return [
+            web.get("/api/v5/market/history-trades", self._history),
+            web.get("/api/v5/public/instruments", self.instruments(self._listed)),
+        ]
+
+    def _listed(self, request: web.Request) -> object:
+        """One kind at a time; a swap has no currencies of its own."""
+        kind = request.query["instType"]
+        rows: list[tuple[str, str, str]] = []
+        if kind == "SPOT":
+            rows = self.pairs()
+        elif kind == "SWAP":
+            rows = [(name, "", "") for name, _, _ in self.pairs("{}-{}-SWAP")]
+        keys = ("instId", "baseCcy", "quoteCcy")
+        data = [{"instType": kind, **dict(zip(keys, row, strict=True))} for row in rows]
+        return {"code": "0", "msg": "", "data": data}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
         """`ping` and `subscribe`."""

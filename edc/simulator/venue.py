@@ -21,6 +21,9 @@ _ROUND = 0.01
 _MOST_AT_ONCE = 5_000
 _MOST_BUFFERED = 1 << 20
 
+_BASES = ("BTC", "ETH", "SOL", "XRP", "DOGE", "MATIC", "ADA", "FOO")
+_QUOTES = ("USD", "USDT", "USDC", "EUR")
+
 Kind = Literal["trade", "quote", "ref_px"]
 
 
@@ -76,6 +79,10 @@ class Faults:
     """Heartbeats are sent, where the vendor has them."""
     unknown_fields: bool = False
     """Every object has a field that the dossier does not list."""
+    unlisted: Collection[str] = ()
+    """Names that are not on its list of instruments, in the lake's spelling."""
+    unlists: int = 0
+    """How many requests for that list go unanswered (503)."""
     answers: list[tuple[int, str]] = field(default_factory=list)
     """Status and body of the next polled answers, whatever was asked."""
 
@@ -197,6 +204,7 @@ class Venue:
         self.heard: list[Tick] = []
         self.connections = 0
         self.requests = 0
+        self.listings = 0
         self.frames = 0
         self.port = 0
         self.lines: set[Line] = set()
@@ -338,6 +346,28 @@ class Venue:
             status, body = self.faults.answers.pop(0)
             return web.Response(status=status, text=body)
         return None
+
+    def listed(self, names: Iterable[str]) -> list[str]:
+        """Those of its names that are on its list of instruments."""
+        return [name for name in names if self.ours(name) not in self.faults.unlisted]
+
+    def pairs(self, form: str = "{}-{}") -> list[tuple[str, str, str]]:
+        """The pairs on its list: the name, in this form, and the two currencies."""
+        made = [(form.format(base, quote), base, quote) for base in _BASES for quote in _QUOTES]
+        names = self.listed(name for name, _, _ in made)
+        return [pair for pair in made if pair[0] in names]
+
+    def instruments(self, make: Callable[[web.Request], object]) -> Callable[..., Any]:
+        """A route that answers with a list of instruments, which is made anew each time."""
+
+        async def answer(request: web.Request) -> web.Response:
+            self.listings += 1
+            if self.faults.unlists:
+                self.faults.unlists -= 1
+                return web.Response(status=503)
+            return web.json_response(make(request))
+
+        return answer
 
     # The hooks.
 
