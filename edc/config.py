@@ -133,6 +133,7 @@ class StorageSettings(Strict):
 
     path: Location = Path("data")
     local: Folder = Path("data")
+    format: Literal["parquet", "delta"] = "parquet"
     options: Annotated[dict[str, SecretStr], BeforeValidator(table_in_text), NoDecode] = Field(
         default_factory=dict
     )

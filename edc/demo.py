@@ -76,7 +76,9 @@ class Demo:
             keys["api_secret"] = _SECRET
         return base.model_copy(
             update={
-                "storage": base.storage.model_copy(update={"path": Path(f"{path}-demo")}),
+                "storage": base.storage.model_copy(
+                    update={"path": Path(f"{path}-demo"), "format": "parquet"}
+                ),
                 "batch": base.batch.model_copy(update={"max_age": 2.0}),  # something to see soon
                 "server": ServerSettings(listen="127.0.0.1:0"),
                 "vendors": {self._name: {"adapter": self._adapter, **options, **keys}},

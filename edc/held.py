@@ -5,13 +5,13 @@ meanwhile holds nothing.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 
 from edc.events import Event, Gap
 from edc.seal import UNREADABLE
+from edc.sinks import LakeSink
 from edc.spool import BadChunkError, Spool, read_chunk
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,10 @@ def _mark(values: Sequence[object]) -> tuple[object, ...]:
     return tuple(values[:2] if values[0] is not None else values[2:])
 
 
-class Past(Protocol):
-    """What was written before."""
-
-    def files_of(self, event_type: str, start: int, end: int) -> Iterable[pl.LazyFrame]:
-        """Rows of which some may lie between two moments (ns), file by file, not read yet."""
-        ...
-
-
 class Held:
     """The rows of one lake and of one instance's spool."""
 
-    def __init__(self, past: Past, spool: Spool) -> None:
+    def __init__(self, past: LakeSink, spool: Spool) -> None:
         self._past = past
         self._spool = spool
 
@@ -98,11 +90,15 @@ class Held:
         self, event_type: str, start: int, end: int, columns: Sequence[str], source: str
     ) -> Iterator[pl.DataFrame]:
         """The rows of a source whose time may lie between two moments, with times as ns."""
-        for scan in self._past.files_of(event_type, start, end):
-            try:
-                yield _plain(scan.filter(source=source).select(columns).collect())
-            except (*UNREADABLE, OSError) as error:
-                log.debug("a file of %s cannot be read: %s", event_type, error)
+        files = self._past.files_of(event_type, start, end)
+        try:
+            for scan in files:
+                try:
+                    yield _plain(scan.filter(source=source).select(columns).collect())
+                except (*UNREADABLE, FileNotFoundError) as error:
+                    log.debug("a file of %s cannot be read: %s", event_type, error)
+        except OSError as error:  # what it would have told is not known: see the ledger's own row
+            log.warning("the lake does not say what it has: %s", error, extra={"source": source})
         for chunk in self._spool.pending(event_type):
             try:
                 yield _plain(read_chunk(chunk.path).filter(source=source).select(columns))

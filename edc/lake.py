@@ -115,24 +115,13 @@ class Lake:
         raise OSError(f"files keep vanishing from {folder}")
 
     def _unseen(self, event_type: str, folder: Path, rows: pl.DataFrame) -> pl.DataFrame:
-        column = time_column(event_type)
-        times = rows[column].to_physical().sort()
-        for name, (low, high) in self._time_ranges(event_type, folder).items():
-            first = times.search_sorted(low, "left")
-            if first == times.search_sorted(high, "right"):
-                continue
-            held = self._read_range(event_type, folder / name, times)
-            if held is not None:
-                rows = rows.join(
-                    held,
-                    on=identity(event_type),
-                    how="anti",
-                    nulls_equal=True,
-                    maintain_order="left",
-                )
-            if rows.is_empty():
-                break
-        return rows
+        ranges = self._time_ranges(event_type, folder)
+        return unheld(
+            event_type,
+            rows,
+            ranges,
+            lambda name, times: self._read_range(event_type, folder / name, times),
+        )
 
     def files_of(self, event_type: str, start: int, end: int) -> Iterator[pl.LazyFrame]:
         """What each file of the partitions between two moments (ns) holds, not read yet."""
@@ -153,44 +142,12 @@ class Lake:
 
     def write(self, event_type: str, folder: Path, rows: pl.DataFrame, chunks: str) -> WrittenFile:
         """Publish rows of one folder as one file. Raises OSError (with errno) or DiskFailed."""
-        column = time_column(event_type)
-        rows = rows.sort("symbol", column, "created_at", nulls_last=True, maintain_order=True)
-        times = rows[column].to_physical()
-        low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
-        buffer = io.BytesIO()
-        rows.write_parquet(
-            buffer,
-            compression="zstd",
-            statistics=True,
-            row_group_size=_ROW_GROUP,
-            metadata={
-                "edc.schema_version": str(SCHEMA_VERSION),
-                "edc.version": __version__,
-                "edc.instance": self.instance,
-                "edc.event_type": event_type,
-                "edc.chunks": chunks,
-                "edc.time_range": f"{low} {high}",
-            },
-        )
-        data = seal.sealed(buffer.getbuffer())
-        self.check_room(len(data))
+        made = serialised(event_type, rows, self.instance, chunks)
+        self.check_room(len(made.data))
         self._volume.prepare(folder)
-        path = self._publish(event_type, folder, data)
-        self._time_ranges(event_type, folder)[path.name] = (low, high)
-        return WrittenFile(path, rows.height, len(data))
-
-    def _publish(self, event_type: str, folder: Path, data: bytes) -> Path:
-        """Write under the name of this microsecond, or the next that is free."""
-        now_ns = self._now_ns()
-        while True:
-            stamp = datetime.fromtimestamp(now_ns // 1000 / 1e6, self._zone)
-            path = folder / f"consol_feeds_{event_type}_{stamp:%Y%m%d_%H%M%S_%f}.parquet"
-            try:
-                self._volume.publish(path, data)
-            except FileExistsError:
-                now_ns += 1000
-            else:
-                return path
+        path = publish(self._volume, event_type, folder, made.data, self._now_ns(), self._zone)
+        self._time_ranges(event_type, folder)[path.name] = (made.low, made.high)
+        return WrittenFile(path, rows.height, len(made.data))
 
     def _folder(self, event_type: str, quarter: int) -> str:
         moment = datetime.fromtimestamp(quarter * _QUARTER // SECOND, self._zone)
@@ -269,6 +226,87 @@ class Lake:
             log.error("unreadable Parquet file set aside: %s", error, extra={"file": str(aside)})
         else:
             raise error
+
+
+@dataclass(frozen=True, slots=True)
+class Serialised:
+    """The bytes of a sealed Parquet file, and the times of its first and last row, ns."""
+
+    data: bytes
+    low: int
+    high: int
+
+
+def serialised(
+    event_type: str,
+    rows: pl.DataFrame,
+    instance: str,
+    chunks: str,
+    shaped: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows,
+) -> Serialised:
+    """Rows of a table as a file, in the columns that `shaped` gives them."""
+    column = time_column(event_type)
+    rows = rows.sort("symbol", column, "created_at", nulls_last=True, maintain_order=True)
+    times = rows[column].to_physical()
+    low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    shaped(rows).write_parquet(
+        buffer,
+        compression="zstd",
+        statistics=True,
+        row_group_size=_ROW_GROUP,
+        metadata={
+            "edc.schema_version": str(SCHEMA_VERSION),
+            "edc.version": __version__,
+            "edc.instance": instance,
+            "edc.event_type": event_type,
+            "edc.chunks": chunks,
+            "edc.time_range": f"{low} {high}",
+        },
+    )
+    return Serialised(seal.sealed(buffer.getbuffer()), low, high)
+
+
+def publish(
+    volume: Volume, event_type: str, folder: Path, data: bytes, now_ns: int, zone: ZoneInfo
+) -> Path:
+    """Write under the name of this microsecond, or the next that is free."""
+    while True:
+        stamp = datetime.fromtimestamp(now_ns // 1000 / 1e6, zone)
+        path = folder / f"consol_feeds_{event_type}_{stamp:%Y%m%d_%H%M%S_%f}.parquet"
+        try:
+            volume.publish(path, data)
+        except FileExistsError:
+            now_ns += 1000
+        else:
+            return path
+
+
+def unheld(
+    event_type: str,
+    rows: pl.DataFrame,
+    ranges: Mapping[str, tuple[int, int]],
+    read: Callable[[str, pl.Series], pl.DataFrame | None],
+) -> pl.DataFrame:
+    """The rows that none of some files has, equal in all but `created_at`.
+
+    `ranges` are the first and last time (ns) of each; only those that hold the time of one of the
+    rows are read, one at a time. `read` gives what a file holds between the first and the last of
+    the times that it is given, in the columns of identity, or None.
+    """
+    times = rows[time_column(event_type)].to_physical().sort()
+    for name, (low, high) in ranges.items():
+        first = times.search_sorted(low, "left")
+        if first == times.search_sorted(high, "right"):
+            continue
+        held = read(name, times)
+        if held is not None:
+            rows = rows.join(
+                held, on=identity(event_type), how="anti", nulls_equal=True, maintain_order="left"
+            )
+        if rows.is_empty():
+            break
+    return rows
 
 
 def _is_table(

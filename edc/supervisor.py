@@ -39,11 +39,10 @@ from edc.queues import Queue
 from edc.retry import pause
 from edc.roles import BusEnd, Role
 from edc.server import HttpServer
-from edc.sinks import Sink, Written
-from edc.sinks.parquet import ParquetSink
+from edc.sinks import Written
 from edc.spool import Spool
 from edc.status import bus_status, feed_status, flush_status, table_status
-from edc.storage import open_lake
+from edc.storage import open_sink
 from edc.store import Store
 from edc.transport import Frame
 from edc.transport.libraries import library
@@ -103,21 +102,20 @@ class Supervisor:
         self._books = Bookkeeper(
             Ledger(self.queues["gap"], now_ns), Watermarks(storage.home, self.spool.folder)
         )
-        self._lake = open_lake(
+        self._lake = open_sink(
             storage,
             now_ns,
             whole=role is Role.STORE,
             check=self.spool.check,
             on_damaged=self._books.damaged_in_thread,
         )
-        sink: Sink = ParquetSink(self._lake)
         self._latencies = Latencies()
-        self.bus = None if role is None else BusEnd(settings, role, sink)
+        self.bus = None if role is None else BusEnd(settings, role, self._lake)
         self.lanes = {
             kind: Deliver(
                 queue,
                 self.spool,
-                sink if self.bus is None else self.bus.sink,
+                self._lake if self.bus is None else self.bus.sink,
                 timezone=storage.timezone,
                 interval=settings.spool.interval,
                 max_rows=settings.batch.max_rows,
@@ -139,7 +137,7 @@ class Supervisor:
         self._catalog = Catalog(storage.home, now_ns)
         self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
         self._books.oversee(self.feeds, self.lanes)
-        tended = isinstance(storage.path, Path)
+        tended = storage.format == "delta" or isinstance(storage.path, Path)
         self._housekeeper = Housekeeper(order(settings), settings.compact.every if tended else None)
         self._stopping = asyncio.Event()
         self._collector = DaemonCollector(

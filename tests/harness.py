@@ -125,6 +125,14 @@ async def until(condition: Callable[[], object], within: float = 20.0) -> None:
             await asyncio.sleep(0.01)
 
 
+def wait_until(condition: Callable[[], object], within: float = 60.0) -> None:
+    """Wait for what another process does, and tells nobody."""
+    end = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def events_of(daemon: Supervisor) -> int:
     """Events that the daemon has received."""
     return sum(runner.stats.event_count for runner in daemon.feeds)

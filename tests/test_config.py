@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a key like no other": (
         f"[storage]\nbucket = 5\n{FINE}",
         (
-            "[storage]: unknown key 'bucket'; keys are instance, keep_days, local, options,"
+            "[storage]: unknown key 'bucket'; keys are format, instance, keep_days, local, options,"
             " partition, path, reserve, timezone"
         ),
     ),

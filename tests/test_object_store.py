@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.harness import (
     supervisor,
     until,
     until_events,
+    wait_until,
     write_config,
 )
 from tests.s3 import BUCKET, S3, SECRET
@@ -53,14 +54,6 @@ def read(s3: S3, event_type: str) -> pl.DataFrame:
     """All rows of a table, as any user of Polars would read them."""
     place = f"{URL}/{event_type}/**/*.parquet"
     return pl.scan_parquet(place, storage_options=s3.options, hive_partitioning=False).collect()
-
-
-def wait_until(condition: Callable[[], object], within: float = 30.0) -> None:
-    """Wait for what another process does."""
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def on_s3(folder: Path, url: str, s3: S3, more: str = "") -> Path:

@@ -101,7 +101,17 @@ SEES = {
     "edc.object_store": ("errors", "seal"),
     "edc.claim": ("errors", "events", "volumes"),
     "edc.lake": ("claim", "events", "files", "partitions", "seal", "volumes", "times"),
-    "edc.storage": ("config", "errors", "files", "lake", "object_store", "volumes"),
+    "edc.storage": (
+        *("config", "errors", "files", "lake", "object_store", "sinks", "sinks.delta"),
+        *("sinks.parquet", "volumes"),
+    ),
+    "edc.sinks.delta": (
+        *("claim", "events", "files", "lake", "partitions", "seal", "sinks", "volumes"),
+    ),
+    "edc.upkeep.delta": (
+        *("events", "files", "partitions", "sinks.delta", "times", "upkeep.compaction"),
+        *("upkeep.offstage", "upkeep.retention"),
+    ),
     "edc.upkeep": NOBODY,
     "edc.upkeep.offstage": ("files",),
     "edc.upkeep.swap": ("errors", "files"),
@@ -151,7 +161,7 @@ SEES = {
     "edc.control": ("errors", "logs"),
     "edc.server": ("errors", "metrics", "transport.webhook"),
     "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
-    "edc.held": ("events", "seal", "spool"),
+    "edc.held": ("events", "seal", "sinks", "spool"),
     "edc.healing": (
         *("adapters", "errors", "events", "held", "ingest", "ledger", "plan", "retry", "times"),
         *("transport.fetch",),
@@ -169,6 +179,7 @@ SEES = {
     "edc.upkeep.housekeeping": (
         *(
             "upkeep.compaction",
+            "upkeep.delta",
             "config",
             "errors",
             "logs",
@@ -183,7 +194,7 @@ SEES = {
         *("ingest", "instruments", "latency", "ledger", "logs", "markets", "metrics", "plan"),
         "queues",
         *("retry", "server"),
-        *("sinks", "sinks.parquet", "spool", "status", "storage", "times", "transport.libraries"),
+        *("sinks", "spool", "status", "storage", "times", "transport.libraries"),
         *("roles", "store"),
         *("transport", "transport.sockets", "transport.webhook"),
     ),

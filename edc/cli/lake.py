@@ -24,7 +24,7 @@ from edc.cli.terminal import (
 )
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError
-from edc.storage import on_disk
+from edc.storage import check_storage, on_disk
 from edc.storage import open_lake as lake_of
 from edc.upkeep import housekeeping, offstage, quarantine
 from edc.upkeep.compaction import Compacted
@@ -52,7 +52,9 @@ def inspect(
 
 def _check_lake(settings: Settings) -> None:
     """Refuse a lake that is newer than this edc, or was begun in another time zone."""
-    if (on_disk(settings.storage, "edc compact") / ".lake.json").exists():
+    if settings.storage.format == "delta":
+        check_storage(settings.storage)
+    elif (on_disk(settings.storage, "edc compact") / ".lake.json").exists():
         lake_of(settings.storage, time.time_ns).claim()
 
 

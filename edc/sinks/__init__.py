@@ -5,6 +5,7 @@ returns only when they are durable. A batch may come again, wholly or in part, a
 sink drops what it has. It raises OSError when it may be tried again and DiskFailed when not.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -37,4 +38,16 @@ class Sink(Protocol):
 
         `chunks` names what the batch was made from, for the record.
         """
+        ...
+
+
+class LakeSink(Sink, Protocol):
+    """A sink that is a lake: what it wrote before can be asked for."""
+
+    def begin(self) -> None:
+        """Hold it to its layout, before anything is written. Raises ConfigError."""
+        ...
+
+    def files_of(self, event_type: str, start: int, end: int) -> Iterable[pl.LazyFrame]:
+        """Rows of which some may lie between two moments (ns), file by file, not read yet."""
         ...

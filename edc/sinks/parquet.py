@@ -1,5 +1,7 @@
 """The Parquet sink: a batch becomes one file in each partition, with no row twice."""
 
+from collections.abc import Iterator
+
 import polars as pl
 
 from edc.events import distinct
@@ -12,6 +14,14 @@ class ParquetSink:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
+
+    def begin(self) -> None:
+        """See `Lake.begin`."""
+        self._lake.begin()
+
+    def files_of(self, event_type: str, start: int, end: int) -> Iterator[pl.LazyFrame]:
+        """See `Lake.files_of`."""
+        return self._lake.files_of(event_type, start, end)
 
     def write(self, event_type: str, rows: pl.DataFrame, chunks: str) -> Written:
         """Write what the lake does not have. The first received of equal rows is kept."""

@@ -50,6 +50,9 @@ class Order(msgspec.Struct, frozen=True):
     closed_after: float
     keep_days: dict[str, int]
     reserve: int = 0
+    delta: str = ""
+    """Where the tables of a Delta Lake are; `path` is then the folder of its lock."""
+    options: dict[str, str] = {}
 
 
 class Busy(msgspec.Struct, frozen=True):
@@ -69,6 +72,8 @@ def order(settings: Settings) -> Order:
         settings.compact.closed_after,
         {str(event_type): days for event_type, days in storage.keep_days.items()},
         int(storage.reserve),
+        str(storage.path) if storage.format == "delta" else "",
+        storage.secrets,
     )
 
 
@@ -80,6 +85,9 @@ def work(
     Raises OSError or DiskFailed where the lake as a whole cannot be worked on.
     """
     path = Path(wanted.path)
+    if wanted.delta:
+        yield from _delta(wanted, now_ns, dry_run=dry_run)
+        return
     retention = Retention(path, wanted.timezone, wanted.keep_days, now_ns=now_ns)
     compactor = Compactor(
         path,
@@ -108,6 +116,26 @@ def work(
         offstage.sweep(path)
         yield from retention.run()
         yield from compactor.run()
+
+
+def _delta(wanted: Order, now_ns: Callable[[], int], *, dry_run: bool) -> Iterator[Done]:
+    """The same for a Delta Lake, whose library does the work."""
+    from edc.upkeep.delta import DeltaUpkeep  # noqa: PLC0415 - its library is an extra
+
+    upkeep = DeltaUpkeep(
+        wanted.delta,
+        wanted.options,
+        wanted.timezone,
+        closed_after=wanted.closed_after,
+        keep_days=wanted.keep_days,
+        now_ns=now_ns,
+    )
+    Path(wanted.path).mkdir(parents=True, exist_ok=True)
+    with offstage.alone(Path(wanted.path)) as mine:
+        if mine:
+            yield from upkeep.run(dry_run=dry_run)
+        else:
+            yield Busy()
 
 
 def said(done: Done, *, dry_run: bool = False) -> str:
