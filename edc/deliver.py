@@ -88,6 +88,7 @@ class Deliver:
         self._chunks = self._spool.pending(self.event_type)
         self._recovered = bool(self._chunks)
         self._count_pending()
+        self.stats.rows_recovered = self.stats.rows_pending
         return self.stats.rows_pending
 
     async def spool(self, stopping: asyncio.Event) -> None:
@@ -203,7 +204,10 @@ class Deliver:
 
     def _write(self, made: MadeChunk) -> tuple[Chunk, int, list[Measured]]:
         """Put a chunk on disk: since when it is there, and how late its rows were."""
+        started = time.perf_counter_ns()
         chunk = self._spool.append(self.event_type, made.frame)
+        self.stats.spool_seconds.add_one(time.perf_counter_ns() - started)
+        self.stats.bytes_spooled += chunk.path.stat().st_size
         safe_ns = time.time_ns()
         return chunk, safe_ns, self._latencies.measure(made.frame, made.epochs, safe_ns)
 
@@ -273,7 +277,8 @@ class Deliver:
             safe_ns, rows = self._safe_since.pop(chunk, (now_ns, {}))
             in_the_lake(rows, now_ns - safe_ns)
         self._oldest = time.monotonic()
-        self._account(written, time.perf_counter() - started)
+        self.stats.flushed(written, time.perf_counter() - started)
+        self._count_pending()
         return written
 
     def _sink_chunks(self, chunks: list[Chunk]) -> tuple[Written, list[Damage]]:
@@ -305,19 +310,6 @@ class Deliver:
             return kept
         # a chunk is whole, so a column that it lacks came with a later edc
         return conform(self._spool.read(chunk), self.event_type, self._timezone, version=1)
-
-    def _account(self, written: Written, seconds: float) -> None:
-        stats = self.stats
-        stats.flushes += 1
-        stats.flush_seconds += seconds
-        stats.rows_written += written.rows
-        stats.duplicates += written.duplicates
-        stats.files_written += len(written.files)
-        stats.bytes_written += written.size
-        stats.last_flush_ns = time.time_ns()
-        if written.files:
-            stats.last_file = str(written.files[-1])
-        self._count_pending()
 
     def _count_pending(self) -> None:
         self.stats.rows_pending = sum(chunk.rows for chunk in self._chunks)

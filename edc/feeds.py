@@ -252,13 +252,13 @@ class FeedRunner:
         adapter = cast("WebsocketAdapter | StreamAdapter", made)
         known = self._watchdogs.get(path)
         if known is None:
-            self._market_open()  # reads the calendar while there is no data yet
+            self.market_open()  # reads the calendar while there is no data yet
             known = Watchdog(adapter.silence, self._times.silence)
         watchdog = self._watchdogs[path] = known.heir() if successor else known
         if self.feed.channel.kind == "stream":
             return StreamTransport(
                 cast("StreamAdapter", made),
-                self._market_open,
+                self.market_open,
                 watchdog,
                 self._times.socket,
                 path=path,
@@ -266,13 +266,13 @@ class FeedRunner:
         return WebsocketTransport(
             cast("WebsocketAdapter", made),
             self._connect,
-            self._market_open,
+            self.market_open,
             watchdog,
             self._times.socket,
             path=path,
         )
 
-    def _market_open(self) -> bool:
+    def market_open(self) -> bool:
         """True while any of the feed's assets trades."""
         return any(markets.is_open(kind, time.time_ns()) for kind in self.feed.asset_types)
 

@@ -15,6 +15,7 @@ A span covers both clocks, ours and the vendor's: an event that is not in the la
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ class Ledger:
         self._queue = queue
         self._now_ns = now_ns
         self._losses: dict[tuple[Origin, str, str | None], _Loss] = {}
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        """Rows so far, by feed, vendor and cause; what is damaged has no feed and no vendor."""
         self._settled: dict[tuple[Origin, str, str | None], _Loss] = {}
 
     def lost(
@@ -105,6 +108,7 @@ class Ledger:
 
     def damaged(self, damage: Damage) -> None:
         """A file of the lake or the spool cannot be read; whose rows it held is not known."""
+        self.counts["", "", "damaged"] += 1
         self._queue.put(
             Gap(
                 feed=None,
@@ -141,5 +145,6 @@ class Ledger:
             rows_lost=loss.rows,
             created_at=self._now_ns(),
         )
+        self.counts[origin.feed, origin.vendor, cause] += 1
         self._queue.put(gap)
         return gap

@@ -57,6 +57,7 @@ class Feed:
     connections: int = 1
     listing: Listing | None = None
     """What the vendor says of the feed's symbols, where it lists what it trades."""
+    required: bool = True
 
 
 def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = None) -> list[Feed]:
@@ -208,6 +209,7 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             asset_types=tuple(symbols),
             connections=options.connections,
             listing=listing if listing.requests else None,
+            required=options.required,
         )
 
 

@@ -14,7 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from edc.errors import ConfigError
-from edc.metrics import registry
+from edc.exposition import registry
+from edc.latency import Histogram
+from edc.metrics import DaemonStats
+from edc.times import SECOND
 from edc.transport.webhook import Hooks, Post
 
 _MOST_BYTES = 64 * 1024
@@ -39,7 +42,9 @@ class HttpServer:
         collector: Collector,
         readiness: Callable[[], Mapping[str, bool]],
         hooks: Hooks | None = None,
+        stats: DaemonStats | None = None,
     ) -> None:
+        self._stats = stats or DaemonStats()
         self._hooks: Hooks = {} if hooks is None else hooks
         self._listen = listen
         self._registry = registry(collector)
@@ -91,8 +96,10 @@ class HttpServer:
 
     async def _beat(self) -> None:
         while True:
-            self._beat_at = time.monotonic()
+            self._beat_at = begun = time.monotonic()
             await asyncio.sleep(_BEAT)
+            late = time.monotonic() - begun - _BEAT
+            self._stats.loop_lag.add_one(max(0, int(late * SECOND)))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(
@@ -112,6 +119,21 @@ class HttpServer:
         )
 
     async def _hook(self, request: web.Request) -> web.Response:
+        """Answer what is posted to a feed, and count it."""
+        started = time.perf_counter_ns()
+        feed = request.match_info["feed"]
+        feed = feed if feed in self._hooks else ""  # else a stranger would make the labels
+        try:
+            answer = await self._posted(request)
+        except web.HTTPException as error:
+            self._stats.hooked[feed, error.status] += 1
+            raise
+        self._stats.hooked[feed, answer.status] += 1
+        took = self._stats.hook_seconds.setdefault(feed, Histogram())
+        took.add_one(time.perf_counter_ns() - started)
+        return answer
+
+    async def _posted(self, request: web.Request) -> web.Response:
         """What is posted to a feed; who may post what is `edc.transport.webhook`'s to say."""
         take = self._hooks.get(request.match_info["feed"])
         if take is None:

@@ -198,16 +198,8 @@ class StoreLane:
 
     def _account(self, written: Written, seconds: float) -> None:
         stats = self.stats
-        stats.flushes += 1
-        stats.flush_seconds += seconds
-        stats.rows_written += written.rows
-        stats.duplicates += written.duplicates
-        stats.files_written += len(written.files)
-        stats.bytes_written += written.size
-        stats.last_flush_ns = time.time_ns()
+        stats.flushed(written, seconds)
         self._topic.rows += written.rows
-        if written.files:
-            stats.last_file = str(written.files[-1])
         if stats.problems.pop("lake", None):
             log.info("the lake is written again", extra={"event_type": self.event_type})
 

@@ -10,6 +10,7 @@ ends the daemon.
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from typing import get_args
 
 import msgspec
 
-from edc import markets
 from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.control import ControlServer
@@ -26,6 +26,7 @@ from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
 from edc.errors import BusDown, Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
+from edc.exposition import DaemonCollector
 from edc.feeds import FeedRunner, Hooked, Times
 from edc.healing import Healer, by_time
 from edc.held import Held
@@ -33,7 +34,7 @@ from edc.ingest import Ingest
 from edc.instruments import Catalog
 from edc.latency import Latencies
 from edc.ledger import Ledger
-from edc.metrics import DaemonCollector, FeedStats, LaneStats, Stage
+from edc.metrics import DaemonStats, FeedStats, LaneStats, Stage
 from edc.plan import Feed
 from edc.queues import Queue
 from edc.retry import pause
@@ -140,11 +141,13 @@ class Supervisor:
         tended = storage.format == "delta" or isinstance(storage.path, Path)
         self._housekeeper = Housekeeper(order(settings), settings.compact.every if tended else None)
         self._stopping = asyncio.Event()
+        self.stats = DaemonStats(gaps=self._books.ledger.counts)
         self._collector = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
             self.queues,
             {kind: lane.stats for kind, lane in self.lanes.items()},
             None if self.bus is None else self.bus.stats,
+            self.stats,
         )
 
     def _runner(
@@ -305,7 +308,7 @@ class Supervisor:
             self.spool.folder / "control.sock", {"flush": self._flushed, "status": self._status}
         )
         self.http = http = HttpServer(
-            self.settings.server.listen, self._collector, self._readiness, self._hooks
+            self.settings.server.listen, self._collector, self._readiness, self._hooks, self.stats
         )
         return _Servers(control, http)
 
@@ -347,13 +350,17 @@ class Supervisor:
             _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
 
     async def _tick(self) -> None:
-        """Once in a while: rates, for people."""
+        """Once in a while: rates and the like, for people."""
         while True:
             await asyncio.sleep(self._times.ledger)
+            self.stats.compacted_ns = self._housekeeper.last_ns
+            self.stats.compaction_failed = bool(self._housekeeper.problem)
+            self.stats.disk_free = await asyncio.to_thread(_disk_free, self.settings.storage.home)
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
                 runner.ingest.settle()
                 runner.stats.latency.settle()
+                runner.stats.market_open = runner.market_open()
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""
@@ -420,11 +427,11 @@ class Supervisor:
 
     def _readiness(self) -> dict[str, bool]:
         """Each check by name. A feed is ready while it delivers, or its market is closed."""
-        now = time.time_ns()
         checks = {
             f"feed {runner.feed.name}": runner.stats.state in ("live", "listening")
-            or not any(markets.is_open(kind, now) for kind in runner.feed.asset_types)
+            or not runner.market_open()
             for runner in self.feeds
+            if runner.feed.required
         }
         for kind, queue in self.queues.items():
             checks[f"queue {kind}"] = len(queue) < queue.capacity
@@ -441,6 +448,14 @@ class Supervisor:
             {runner.feed.name: runner.stats.problem for runner in failed},
             0 if not failed else 2 if len(refused) == len(self.feeds) else 1,
         )
+
+
+def _disk_free(path: Path) -> int:
+    """Bytes that are left for the lake; 0 where its disk cannot be asked."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
 
 
 class _Servers:

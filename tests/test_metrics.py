@@ -1,14 +1,18 @@
 """Metrics: names, labels and values, as a scraper reads them."""
 
+import platform
 from collections import Counter
 from importlib.metadata import version
 
+import polars as pl
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from edc.events import Trade
-from edc.metrics import DaemonCollector, FeedStats, LaneStats, Rate, registry
+from edc.exposition import DaemonCollector, registry
+from edc.latency import of_series
+from edc.metrics import DaemonStats, FeedStats, LaneStats, Rate
 from edc.queues import Queue, WhenFull
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -62,15 +66,23 @@ def collector() -> DaemonCollector:
         duplicates=5,
         files_written=6,
         bytes_written=6000,
-        flush_seconds=0.75,
-        flushes=4,
+        flush_seconds=of_series(pl.Series([500_000_000, 250_000_000])),
         spool_errors=1,
         sink_errors=2,
         last_flush_ns=1_771_006_160_250_000_000,
     )
-    return DaemonCollector(
-        lambda: [stocks, FeedStats("fx", "tiingo", "tiingo_fx")], {"trade": queue}, {"trade": lane}
+    stocks.latency.stages["receive"].add(of_series(pl.Series([-1, 1_000_000, 1_000_001, 10**12])))
+    feeds = [stocks, FeedStats("fx", "tiingo", "tiingo_fx")]
+    daemon = DaemonStats(
+        gaps=Counter({("stocks", "tiingo", "stale"): 2, ("", "", "damaged"): 1}),
+        hooked=Counter({("alerts", 200): 3, ("alerts", 401): 1}),
+        hook_seconds={"alerts": of_series(pl.Series([4_000_000] * 4))},
+        disk_free=10**9,
+        compacted_ns=1_771_006_100_000_000_000,
+        compaction_failed=True,
+        loop_lag=of_series(pl.Series([100_000, 30_000_000])),
     )
+    return DaemonCollector(lambda: feeds, {"trade": queue}, {"trade": lane}, daemon=daemon)
 
 
 @pytest.fixture
@@ -126,14 +138,50 @@ def test_a_feed_is_counted_by_type_and_reason(
         ("edc_sink_duplicate_rows_total", 5),
         ("edc_sink_files_total", 6),
         ("edc_sink_written_bytes_total", 6000),
-        ("edc_sink_flushes_total", 4),
-        ("edc_sink_flush_seconds_total", 0.75),
+        ("edc_sink_flush_seconds_count", 2),
+        ("edc_sink_flush_seconds_sum", 0.75),
         ("edc_sink_errors_total", 2),
         ("edc_sink_last_success_timestamp_seconds", 1_771_006_160.25),
     ],
 )
 def test_queue_spool_and_sink_are_counted(values: Values, name: str, expected: float) -> None:
     assert value(values, name, event_type="trade") == expected
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [("0.0", 1), ("0.0001", 1), ("0.001", 2), ("0.0025", 3), ("100.0", 3), ("+Inf", 4)],
+)
+def test_latency_is_a_histogram_whose_buckets_end_exactly(
+    values: Values, end: str, expected: float
+) -> None:
+    labels = {"feed": "stocks", "vendor": "tiingo", "stage": "receive"}
+
+    assert value(values, "edc_feed_latency_seconds_bucket", **labels, le=end) == expected
+    assert value(values, "edc_feed_latency_seconds_count", **labels) == 4
+    total = value(values, "edc_feed_latency_seconds_sum", **labels)
+    assert total == pytest.approx(1000.002)
+    assert value(values, "edc_feed_clock_skew_seconds", feed="stocks", vendor="tiingo") == -1e-9
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("edc_feed_gaps_total", {"feed": "stocks", "vendor": "tiingo", "reason": "stale"}, 2),
+        ("edc_feed_gaps_total", {"feed": "", "vendor": "", "reason": "damaged"}, 1),
+        ("edc_webhook_requests_total", {"feed": "alerts", "code": "200"}, 3),
+        ("edc_webhook_requests_total", {"feed": "alerts", "code": "401"}, 1),
+        ("edc_webhook_request_seconds_sum", {"feed": "alerts"}, 0.016),
+        ("edc_disk_free_bytes", {}, 1e9),
+        ("edc_compaction_last_timestamp_seconds", {}, 1_771_006_100.0),
+        ("edc_compaction_failed", {}, 1),
+        ("edc_event_loop_lag_seconds_count", {}, 2),
+    ],
+)
+def test_what_concerns_the_whole_daemon(
+    values: Values, name: str, labels: dict[str, str], expected: float
+) -> None:
+    assert value(values, name, **labels) == expected
 
 
 def test_a_feed_that_has_not_spoken_is_down(values: Values) -> None:
@@ -151,7 +199,9 @@ def test_only_a_live_feed_is_up(state: str) -> None:
 
 
 def test_the_build_is_told(values: Values) -> None:
-    assert value(values, "edc_build_info", version=version("edc")) == 1
+    versions = {name: version(name) for name in ("polars",)}
+    python = platform.python_version()
+    assert value(values, "edc_build_info", version=version("edc"), python=python, **versions) == 1
 
 
 def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonCollector) -> None:
@@ -161,9 +211,12 @@ def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonColle
     samples = scrape(only_ours)
 
     labels = {name for _, pairs in samples for name, _ in pairs}
-    assert labels == {"version", "feed", "vendor", "event_type", "reason", "stage"}
+    assert labels == {
+        *("version", "python", "polars", "feed", "vendor", "event_type", "reason", "stage"),
+        *("code", "le"),
+    }
     assert all(name.startswith("edc_") for name, _ in samples)
-    assert len({name for name, _ in samples}) == 27
+    assert len({name for name, _ in samples}) == 51
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:

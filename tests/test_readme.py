@@ -2,12 +2,17 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
+
+import polars as pl
 
 from edc.bus import BusStats
 from edc.cli import app
 from edc.events import EVENT_TYPES, schema
-from edc.metrics import DaemonCollector, FeedStats, LaneStats, PathStats
+from edc.exposition import DaemonCollector
+from edc.latency import of_series
+from edc.metrics import DaemonStats, FeedStats, LaneStats, PathStats
 from edc.queues import Queue, WhenFull
 
 ROOT = Path(__file__).parents[1]
@@ -41,9 +46,17 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
     bus.of("trade").lag = 0
     bus.errors["read"] += 1
     lanes = {"trade": LaneStats("trade")}
-    collector = DaemonCollector(lambda: [stats], {"trade": queue}, lanes, bus)
+    stats.latency.stages["receive"].add(of_series(pl.Series([1])))
+    daemon = DaemonStats(
+        gaps=Counter({("f", "v", "stale"): 1}),
+        hooked=Counter({("f", 200): 1}),
+        hook_seconds={"f": of_series(pl.Series([1]))},
+    )
+    collector = DaemonCollector(lambda: [stats], {"trade": queue}, lanes, bus, daemon)
     served = {
-        (sample.name, ", ".join(sample.labels))
+        (family.name, ", ".join(name for name in sample.labels if name != "le"))
+        if family.type == "histogram"
+        else (sample.name, ", ".join(sample.labels))
         for family in collector.collect()
         for sample in family.samples
     }

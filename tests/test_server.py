@@ -24,7 +24,22 @@ from edc.supervisor import Supervisor
 from tests import harness
 
 PLAIN = {  # name of the family: its labels
-    "edc_build_info": {"version"},
+    "edc_build_info": {"version", "python", "polars"},
+    "edc_feed_market_open": {"feed", "vendor"},
+    "edc_feed_connected_timestamp_seconds": {"feed", "vendor"},
+    "edc_feed_clock_skew_seconds": {"feed", "vendor"},
+    "edc_feed_latency_seconds": {"feed", "vendor", "stage"},
+    "edc_feed_repeated_events": {"feed", "vendor"},
+    "edc_feed_gaps": {"feed", "vendor", "reason"},
+    "edc_spool_write_seconds": {"event_type"},
+    "edc_spool_written_bytes": {"event_type"},
+    "edc_spool_recovered_rows": {"event_type"},
+    "edc_disk_free_bytes": set(),
+    "edc_compaction_last_timestamp_seconds": set(),
+    "edc_compaction_failed": set(),
+    "edc_webhook_requests": {"feed", "code"},
+    "edc_webhook_request_seconds": {"feed"},
+    "edc_event_loop_lag_seconds": set(),
     "edc_feed_up": {"feed", "vendor"},
     "edc_feed_last_event_timestamp_seconds": {"feed", "vendor"},
     "edc_feed_frames": {"feed", "vendor"},
@@ -48,7 +63,6 @@ PLAIN = {  # name of the family: its labels
     "edc_sink_duplicate_rows": {"event_type"},
     "edc_sink_files": {"event_type"},
     "edc_sink_written_bytes": {"event_type"},
-    "edc_sink_flushes": {"event_type"},
     "edc_sink_flush_seconds": {"event_type"},
     "edc_sink_errors": {"event_type"},
     "edc_sink_last_success_timestamp_seconds": {"event_type"},
@@ -79,10 +93,13 @@ async def serving(
 
 @asynccontextmanager
 async def daemon_and_client(
-    folder: Path, simulator: TiingoSimulator, log: pytest.LogCaptureFixture
+    folder: Path,
+    simulator: TiingoSimulator,
+    log: pytest.LogCaptureFixture,
+    feeds: str = harness.CRYPTO,
 ) -> AsyncIterator[tuple[Supervisor, httpx.AsyncClient]]:
     """A running daemon with its HTTP server, and a client of it."""
-    path = harness.write_config(folder, simulator.url)
+    path = harness.write_config(folder, simulator.url, feeds=feeds)
     path.write_text(path.read_text().replace('listen = ""', 'listen = "127.0.0.1:0"'))
     daemon = harness.supervisor(path)
     said = re.compile(r"http://127\.0\.0\.1:\d+")
@@ -112,7 +129,7 @@ async def test_metrics_have_every_family_and_no_label_without_bound(
     for name, labels in PLAIN.items():
         assert families[name].documentation
         for sample in families[name].samples:
-            assert set(sample.labels) == labels
+            assert set(sample.labels) - {"le"} == labels
     assert {"process_cpu_seconds", "process_resident_memory_bytes"} <= set(families)
 
 
@@ -162,6 +179,23 @@ async def test_ready_only_while_data_comes(
         await harness.until(lambda: daemon.feeds[0].stats.state != "live")
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/livez")).status_code == 200
+
+
+async def test_a_feed_that_is_not_required_does_not_keep_the_daemon_from_being_ready(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mute = Faults(mute=True)
+    feeds = harness.CRYPTO.replace("symbols =", "required = false\nsymbols =")
+    path = harness.write_config(tmp_path, "ws://127.0.0.1:1", feeds=feeds)
+    assert not harness.supervisor(path).feeds[0].feed.required
+    async with (
+        harness.serving(TiingoSimulator(key=harness.KEY, faults=mute)) as simulator,
+        daemon_and_client(tmp_path, simulator, caplog, feeds) as (daemon, client),
+    ):
+        await harness.until(lambda: daemon.feeds[0].stats.frames)
+        answer = await client.get("/readyz")
+    assert answer.status_code == 200
+    assert "feed crypto" not in answer.json()["checks"]
 
 
 async def test_alive_is_an_event_loop_that_turns() -> None:

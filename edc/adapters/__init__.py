@@ -98,6 +98,9 @@ class FeedOptions(Strict):
     connections: int = Field(
         1, ge=1, le=4, description="take the same stream so many times, and keep one of each event"
     )
+    required: bool = Field(
+        default=True, description="the daemon is not ready (/readyz) while this feed is not"
+    )
 
 
 @dataclass(frozen=True, slots=True)
