@@ -373,7 +373,6 @@ async def test_a_vendor_whose_heartbeats_stop_is_connected_anew_in_a_closed_mark
     assert set(stats(daemon).disconnects) == {"half_open"}
 
 
-@feeds_where(lambda case: case.topics, "it acknowledges nothing")
 @feeds_where(_lists, "it lists no instruments")
 async def test_a_symbol_that_is_not_listed_is_named_and_in_the_ledger(
     case: Case, tmp_path: Path
@@ -392,7 +391,7 @@ async def test_a_symbol_that_is_not_listed_is_named_and_in_the_ledger(
     assert_recorded(venue, tmp_path)
 
 
-@feeds_where(lambda case: case.topics)
+@feeds_where(lambda case: case.topics, "it acknowledges nothing")
 async def test_a_vendor_that_acknowledges_nothing_is_tried_again(
     case: Case, tmp_path: Path
 ) -> None:
