@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -22,6 +23,8 @@ from edc.transport.webhook import Hooks, Post
 
 _MOST_BYTES = 64 * 1024
 """Of a body."""
+_MOST_CLIENTS = 256
+"""Connections at once; more are hung up on."""
 _BODY_WITHIN = 5.0
 _BODIES = ("application/json", "text/plain", "application/octet-stream")
 """The last is what a request without a Content-Type counts as."""
@@ -31,6 +34,14 @@ _HEADERS_WITHIN = 5.0
 """Seconds, from the connection or the last answer. aiohttp counts no bytes as a sign of life."""
 
 log = logging.getLogger(__name__)
+
+
+class _Full(asyncio.Protocol):
+    """A client for whom there is no room."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hang up."""
+        transport.close()
 
 
 class HttpServer:
@@ -50,6 +61,7 @@ class HttpServer:
         self._registry = registry(collector)
         self._readiness = readiness
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._beat_at = time.monotonic()
         self._beating: asyncio.Task[None] | None = None
         self.port = 0
@@ -69,13 +81,17 @@ class HttpServer:
             ]
         )
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=_HEADERS_WITHIN, shutdown_timeout=0.5
+            app,
+            access_log=None,
+            keepalive_timeout=_HEADERS_WITHIN,
+            shutdown_timeout=0.5,
+            logger=_theirs(),
         )
         await self._runner.setup()
         host, _, port = self._listen.rpartition(":")
-        site = web.TCPSite(self._runner, host.strip("[]"), int(port))
+        loop = asyncio.get_running_loop()
         try:
-            await site.start()
+            self._listener = await loop.create_server(self._door, host.strip("[]"), int(port))
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
@@ -83,7 +99,7 @@ class HttpServer:
                 f"{self._listen} cannot be bound: {error.strerror or error}",
                 'choose another port, or "" for no server',
             ) from None
-        self.port = int(self._runner.addresses[0][1])
+        self.port = int(self._listener.sockets[0].getsockname()[1])
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
         log.info("metrics and health on http://%s:%d", host, self.port)
 
@@ -91,8 +107,20 @@ class HttpServer:
         """Stop listening."""
         if self._beating is not None:
             self._beating.cancel()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def _door(self) -> asyncio.BaseProtocol:
+        """Who talks to the next client: beyond `_MOST_CLIENTS` nobody does.
+
+        Files are opened from the same number of descriptors that connections take.
+        """
+        assert self._runner is not None
+        http = self._runner.server
+        assert http is not None
+        return _Full() if len(http.connections) >= _MOST_CLIENTS else http()
 
     async def _beat(self) -> None:
         while True:
@@ -145,10 +173,23 @@ class HttpServer:
                 body = await request.read()  # raises 413 at the limit
         except TimeoutError:
             return _reply(408, f"the body did not come within {_BODY_WITHIN:g} s")
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers = {  # of what is said twice, both: who proves itself says it once
+            name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers
+        }
         post = Post(request.match_info.get("token", ""), headers, body, request.remote or "")
         status, text = await take(post)
         return _reply(status, text)
+
+
+def _theirs() -> logging.Logger:
+    """Where aiohttp logs; a request that is no HTTP is no error of ours, and fills no log."""
+    logger = log.getChild("http")
+    logger.addFilter(_no_bad_request)
+    return logger
+
+
+def _no_bad_request(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def _reply(status: int, text: str) -> web.Response:

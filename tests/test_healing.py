@@ -300,3 +300,25 @@ async def test_a_silence_over_a_restart_is_filled_and_what_the_vendor_refuses_is
     assert read(tmp_path / "lake", "gap").filter(state="filled")["rows_filled"].sum() > 100
     trades = read(tmp_path / "lake", "trade")
     assert not trades.select("symbol", "trade_id").is_duplicated().any()
+
+
+async def test_a_symbol_that_history_does_not_know_does_not_cost_the_others(
+    tmp_path: Path,
+) -> None:
+    venue = MassiveVenue(rate=600.0)
+    await venue.start()
+    try:
+        daemon = by_time(venue, "massive", "stocks", tmp_path)
+        async with running(daemon):
+            await until(lambda: venue.market.made > 300)
+            venue.faults.answers = [(404, '{"status":"NOT_FOUND","message":"Data not found."}')]
+            venue.faults.handshakes = [503, 503]
+            venue.cut()
+            await until(lambda: not venue.faults.answers and not healer(daemon).pending)
+            filled = daemon.feeds[0].stats.filled
+    finally:
+        await venue.stop()
+
+    gaps = read(tmp_path / "lake", "gap").filter(state="unfillable")
+    assert gaps["rows_filled"].to_list() == [filled]
+    assert filled > 0

@@ -18,6 +18,7 @@ from edc.errors import EdcError, Retriable, Skippable
 from edc.times import SECOND
 from edc.transport import Frame, Receiver
 
+_TAKEN = 200
 _MOST_REMEMBERED = 100_000
 _SAFE_WITHIN = 2.5
 """Seconds. TradingView hangs up after three."""
@@ -58,12 +59,14 @@ class Guard:
         self._allowed = [ip_network(each) for each in options.allow]
         self._proxies = [ip_network(each) for each in options.proxies]
         self._seen: dict[str, int] = {}
-        """Signatures that were accepted, each with when it grows too old to be accepted again."""
+        """Signatures that were let in, each with when it grows too old to be let in again."""
 
     def refusal(self, post: Post) -> Reply | None:
-        """Why a request is not let in; None where it is."""
+        """Why a request is not let in; None where it is. Its signature is then not let in again."""
         if self._allowed and not self._may_send(post):
             return Reply(403, "this address may not send")
+        if not self._secret:
+            return Reply(401, "no secret is set, so nothing can be proved")
         if self._options.auth == "path":
             fine = hmac.compare_digest(_bytes(post.token), self._secret)
             return None if fine else Reply(401, "the secret in the path is wrong")
@@ -86,8 +89,7 @@ class Guard:
             return False
 
     def _unsigned(self, given: str, body: bytes) -> Reply | None:
-        parts = dict(part.strip().partition("=")[::2] for part in given.split(","))
-        told, signature = parts.get("t", ""), parts.get("v1", "")
+        told, signature = _signature(given)
         signed = hmac.new(self._secret, _bytes(told) + b"." + body, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(_bytes(signature), signed.encode()):
             return Reply(
@@ -100,17 +102,21 @@ class Guard:
             return Reply(401, "the signature is too old, or of the future")
         if self._seen.get(signature, 0) > now:
             return Reply(409, "this was received before")
-        return None
-
-    def accepted(self, post: Post) -> None:
-        """A request was taken: the same signature is not taken again."""
-        if self._options.auth != "hmac":
-            return
-        signature = post.headers.get(self._header, "").rpartition("v1=")[2].partition(",")[0]
-        now = self._now_ns()
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen = {each: until for each, until in self._seen.items() if until > now}
-        self._seen[signature.strip()] = now + int(2 * self._options.tolerance * SECOND)
+        self._seen[signature] = now + int(2 * self._options.tolerance * SECOND)
+        return None
+
+    def again(self, post: Post) -> None:
+        """A request that was let in could not be taken: its sender may try the same again."""
+        self._seen.pop(_signature(post.headers.get(self._header, ""))[1], None)
+
+
+def _signature(header: str) -> tuple[str, str]:
+    """Time and signature of `t=…,v1=…`; empty where one is missing or there are two of it."""
+    parts = [part.strip().partition("=") for part in header.split(",")]
+    times, signatures = ([value for name, _, value in parts if name == n] for n in ("t", "v1"))
+    return ("", "") if (len(times), len(signatures)) != (1, 1) else (times[0], signatures[0])
 
 
 def _bytes(text: str) -> bytes:
@@ -174,6 +180,16 @@ class WebhookTransport:
         refusal = self._guard.refusal(post)
         if refusal is not None:
             return refusal
+        reply = Reply(503, "it was not stored")
+        try:
+            reply = await self._proved(post)
+        finally:
+            if reply.status != _TAKEN:
+                self._guard.again(post)
+        return reply
+
+    async def _proved(self, post: Post) -> Reply:
+        """What becomes of a request whose sender has proved itself."""
         if not self._bucket.take():
             return Reply(429, "too many at once")
         frame = Frame(post.body, self._now_ns(), self._receiver.connected(self._adapter))
@@ -193,5 +209,4 @@ class WebhookTransport:
                         await self._receiver.room()
             except TimeoutError:
                 return Reply(503, "it cannot be stored at the moment; send it again")
-        self._guard.accepted(post)
-        return Reply(200, f"{len(events)} events")
+        return Reply(_TAKEN, f"{len(events)} events")
