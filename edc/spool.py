@@ -55,10 +55,15 @@ class Chunk:
         """Its place in that run."""
         return int(self.path.name.split("-")[1])
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last of all times in its rows, ns."""
+        low, high = map(int, self.path.name.split("-")[3:5])
+        return low, high
+
     def damage(self, reason: str) -> files.Damage:
         """What is lost with it, as its name says."""
-        low, high = map(int, self.path.name.split("-")[3:5])
-        return files.Damage(self.path, reason, low, high, self.rows)
+        return files.Damage(self.path, reason, *self.span, self.rows)
 
 
 def name_chunks(chunks: Iterable[Chunk]) -> str:
@@ -78,11 +83,21 @@ class BadChunkError(Exception):
 
 def read_chunk(path: Path) -> pl.DataFrame:
     """The rows of a chunk. Raises BadChunkError where its bytes are not those of its name."""
-    data = path.read_bytes()
-    match = _NAME.fullmatch(path.name)
+    return chunk_rows(path.name, path.read_bytes())
+
+
+def chunk_rows(name: str, data: bytes) -> pl.DataFrame:
+    """As `read_chunk`, of bytes that were read before."""
+    match = _NAME.fullmatch(name)
     if match is None or int(match["crc"], 16) != zlib.crc32(data):
-        raise BadChunkError(f"checksum of {path.name} does not match")
+        raise BadChunkError(f"checksum of {name} does not match")
     return pl.read_ipc(io.BytesIO(data))
+
+
+def chunk_of(path: Path) -> Chunk | None:
+    """The chunk that a path names; None where it names none."""
+    match = _NAME.fullmatch(path.name)
+    return None if match is None else Chunk(path, int(match["rows"]))
 
 
 class Spool:
@@ -152,9 +167,9 @@ class Spool:
         """All chunks on disk, in order of receipt."""
         chunks = []
         for path in sorted((self.folder / event_type).glob("[!.]*")):
-            match = _NAME.fullmatch(path.name)
-            if match:
-                chunks.append(Chunk(path, int(match["rows"])))
+            chunk = chunk_of(path)
+            if chunk:
+                chunks.append(chunk)
             else:
                 log.warning("a file in the spool is no chunk", extra={"file": str(path)})
         return chunks

@@ -127,6 +127,17 @@ SEES = {
     "edc.upkeep.retention": ("upkeep.offstage", "times"),
     "edc.inspection": ("errors", "events", "footers", "seal", "spool"),
     "edc.footers": ("events",),
+    "edc.query": NOBODY,
+    "edc.query.bounds": ("times",),
+    "edc.query.listing": ("upkeep.compaction", "upkeep.offstage"),
+    "edc.query.tables": (
+        *("errors", "events", "footers", "lake", "partitions", "query.bounds", "query.listing"),
+        *("seal", "spool"),
+    ),
+    "edc.query.holdings": ("events", "footers", "lake", "partitions", "query.tables"),
+    "edc.query.statement": (
+        *("errors", "events", "explain", "footers", "lake", "query.tables", "times"),
+    ),
     "edc.audit": NOBODY,
     "edc.audit.duplicates": ("events",),
     "edc.audit.tally": ("events", "times"),
@@ -215,7 +226,14 @@ SEES = {
         "simulator.venue",
     ),
     "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "times"),
-    "edc.cli": ("cli.daemon", "cli.frames", "cli.lake", "cli.setup", "cli.terminal"),
+    "edc.cli": (
+        *("cli.daemon", "cli.frames", "cli.lake", "cli.query", "cli.setup", "cli.terminal"),
+    ),
+    "edc.cli.results": ("footers", "logs"),
+    "edc.cli.query": (
+        *("audit.verdict", "cli.results", "cli.terminal", "config", "errors", "lake"),
+        *("query.holdings", "query.statement"),
+    ),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
         *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),
