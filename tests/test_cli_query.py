@@ -144,6 +144,16 @@ def test_without_a_lake_it_says_so(tmp_path: Path) -> None:
     assert "there is no lake" in done.stderr
 
 
+def test_a_delta_lake_is_left_to_those_who_know_which_of_its_files_count(tmp_path: Path) -> None:
+    (tmp_path / "trade" / "_delta_log").mkdir(parents=True)
+    (tmp_path / ".lake.json").write_text(
+        '{"schema_version": 1, "timezone": "UTC", "partition": "hour"}'
+    )
+    done = query(tmp_path, "select 1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is a Delta lake" in done.stderr
+
+
 def test_the_statement_may_come_from_standard_input(lake: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edc", "query", "--path", str(lake), "-", "-f", "csv"],

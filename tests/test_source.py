@@ -231,8 +231,8 @@ SEES = {
     ),
     "edc.cli.results": ("footers", "logs"),
     "edc.cli.query": (
-        *("audit.verdict", "cli.results", "cli.terminal", "config", "errors", "lake"),
-        *("query.holdings", "query.statement"),
+        *("audit.verdict", "cli.results", "cli.terminal", "config", "errors", "events", "lake"),
+        *("query.holdings", "query.statement", "storage"),
     ),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (

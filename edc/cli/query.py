@@ -26,9 +26,11 @@ from edc.cli.terminal import (
 )
 from edc.config import load
 from edc.errors import ConfigError
+from edc.events import EVENT_TYPES
 from edc.lake import Lake
 from edc.query.holdings import Held, held
 from edc.query.statement import answer, explained
+from edc.storage import on_disk
 
 _MOST_SHOWN = 100
 _BROKEN_PIPE = 141
@@ -92,10 +94,17 @@ def query(
 
 
 def _lake(path: Path | None, config: Path) -> Lake:
+    """The lake to be asked. Raises ConfigError for one that is not plain files on a disk."""
     if path is not None:
-        return open_lake(path)
-    storage = load(config).storage
-    return open_lake(storage.path, storage.timezone, storage.partition)
+        lake = open_lake(path)
+    else:
+        storage = load(config).storage
+        folder = on_disk(storage, "edc query")
+        lake = open_lake(folder, storage.timezone, storage.partition)
+    if any((lake.path / kind / "_delta_log").exists() for kind in EVENT_TYPES):
+        mend = "ask it with Polars' scan_delta or DuckDB's delta_scan"
+        raise ConfigError(str(lake.path), "is a Delta lake, whose files are not all valid", mend)
+    return lake
 
 
 def _statement(sql: str | None) -> str:
