@@ -120,7 +120,7 @@ class Lake:
             event_type,
             rows,
             ranges,
-            lambda name, times: self._read_range(event_type, folder / name, times),
+            lambda name, some: self._read_near(event_type, folder / name, some),
         )
 
     def files_of(self, event_type: str, start: int, end: int) -> Iterator[pl.LazyFrame]:
@@ -198,16 +198,15 @@ class Lake:
             return None
         return _NO_TIMES if low is None else (int(low), int(high))
 
-    def _read_range(self, event_type: str, path: Path, times: pl.Series) -> pl.DataFrame | None:
-        """What a file holds between the first and last of `times`, in the columns of identity."""
+    def _read_near(self, event_type: str, path: Path, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """What a file holds at the times of `rows`, in the columns of identity."""
         column = time_column(event_type)
         source = self._volume.source(path)
         scan = pl.scan_parquet(source, hive_partitioning=False)
         try:
             zoned = scan.collect_schema()[column]  # a literal in the file's own zone prunes groups
-            ends = times.gather([0, -1]).cast(pl.Datetime("ns", "UTC")).cast(zoned).to_physical()
-            low, high = (pl.lit(end, pl.Int64).cast(zoned) for end in ends)
-            held = scan.filter(pl.col(column).is_between(low, high)).collect()
+            times = rows[column].cast(pl.Datetime("ns", "UTC")).cast(zoned)
+            held = scan.filter(near(column, times, rows["symbol"])).collect()
             version = version_of(pl.read_parquet_metadata(source))
         except UNREADABLE as error:
             self._set_aside_if_damaged(path, error)
@@ -286,20 +285,20 @@ def unheld(
     event_type: str,
     rows: pl.DataFrame,
     ranges: Mapping[str, tuple[int, int]],
-    read: Callable[[str, pl.Series], pl.DataFrame | None],
+    read: Callable[[str, pl.DataFrame], pl.DataFrame | None],
 ) -> pl.DataFrame:
     """The rows that none of some files has, equal in all but `created_at`.
 
     `ranges` are the first and last time (ns) of each; only those that hold the time of one of the
-    rows are read, one at a time. `read` gives what a file holds between the first and the last of
-    the times that it is given, in the columns of identity, or None.
+    rows are read, one at a time. `read` gives what a file holds at the times of rows, in the columns
+    of identity, or None; see `near`.
     """
     times = rows[time_column(event_type)].to_physical().sort()
     for name, (low, high) in ranges.items():
         first = times.search_sorted(low, "left")
         if first == times.search_sorted(high, "right"):
             continue
-        held = read(name, times)
+        held = read(name, rows)
         if held is not None:
             rows = rows.join(
                 held, on=identity(event_type), how="anti", nulls_equal=True, maintain_order="left"
@@ -307,6 +306,23 @@ def unheld(
         if rows.is_empty():
             break
     return rows
+
+
+def near(column: str, times: pl.Series, symbols: pl.Series) -> pl.Expr:
+    """True for the rows of a file that may be equal to one of some, by their times and symbols.
+
+    Compacted files are sorted by symbol, and late rows are often of a few: row groups of other
+    symbols and other times are passed over, and of the rest only the rows at those very times are
+    read whole. `times` are of the type of `column`.
+    """
+    found = pl.col(column).is_in(times.unique().implode())
+    ends = [(column, times.to_physical(), times.dtype)]
+    if not symbols.has_nulls():  # null is the whole feed, in the ledger
+        ends.append(("symbol", symbols, pl.String()))
+    for name, values, dtype in ends:
+        low, high = (pl.lit(end).cast(dtype) for end in (values.min(), values.max()))
+        found &= pl.col(name).is_between(low, high)
+    return found
 
 
 def _is_table(

@@ -32,7 +32,7 @@ from edc import files, partitions
 from edc.claim import Claim
 from edc.events import distinct, identity, schema, time_column
 from edc.files import Damage
-from edc.lake import publish, serialised, unheld
+from edc.lake import near, publish, serialised, unheld
 from edc.seal import UNREADABLE
 from edc.sinks import Written
 from edc.volumes import LocalVolume, Volume
@@ -199,19 +199,17 @@ class DeltaSink:
             if file.day == day
         }
         return unheld(
-            event_type, rows, ranges, lambda path, times: self._read(event_type, path, times)
+            event_type, rows, ranges, lambda path, some: self._read(event_type, path, some)
         )
 
-    def _read(self, event_type: str, name: str, times: pl.Series) -> pl.DataFrame | None:
-        """The rows of a file between the first and last of `times`, by their identity."""
+    def _read(self, event_type: str, name: str, some: pl.DataFrame) -> pl.DataFrame | None:
+        """The rows of a file at the times of `some`, by their identity."""
         path = self._volume.root / event_type / name
         source = self._volume.source(path)
-        exact = pl.col(f"{time_column(event_type)}_ns")
-        low, high = times.gather([0, -1])
+        column = time_column(event_type)
+        wanted = near(f"{column}_ns", some[column].to_physical(), some["symbol"])
         try:
-            rows = pl.scan_parquet(source, hive_partitioning=False).filter(
-                exact.is_between(low, high)
-            )
+            rows = pl.scan_parquet(source, hive_partitioning=False).filter(wanted)
             held = from_delta(event_type, rows, self._timezone).select(identity(event_type))
             return held.collect()
         except UNREADABLE as error:

@@ -21,17 +21,16 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from edc.events import identity, schema
+from edc.events import identity
 from edc.lake import Lake
 from edc.times import SECOND
 from edc.upkeep.compaction import Compacted, Compactor
+from tests.bench.quotes import ZONE, quotes
 
-_ZONE = "America/New_York"
 _DAY = 1_770_958_800 * SECOND
 """2026-02-13T00:00:00 in New York."""
 _LATER = _DAY + 30 * 24 * 3600 * SECOND
 _BOUND = 1024.0
-_VENUES = ["XNAS", "XNYS", "ARCX", "BATS", "EDGX", "IEXG", "MEMX", None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def write_day(lake: Path, rows: int, file_rows: int = 100_000, symbols: int = 30
             later = pl.col("created_at") + pl.duration(nanoseconds=7_000, time_unit="ns")
             part = pl.concat([before.tail(shared).with_columns(later), frame.tail(-shared)])
         instance = ("east", "west")[number % 2]
-        sink = Lake(lake, _ZONE, "day", instance, lambda at=number: _LATER + at * SECOND)  # type: ignore[misc]
+        sink = Lake(lake, ZONE, "day", instance, lambda at=number: _LATER + at * SECOND)  # type: ignore[misc]
         sink.write("quote", folder, part, f"1:{number}-{number}")
         written += part.height - (shared if before is not None else 0)
         before = frame
@@ -69,40 +68,8 @@ def write_day(lake: Path, rows: int, file_rows: int = 100_000, symbols: int = 30
 def _batches(number: int, rows: int, symbols: int) -> Iterator[pl.DataFrame]:
     """Rows in order of time over the whole day, no two of them equal."""
     step = 24 * 3600 * SECOND // (number * rows)
-    types = schema("quote", _ZONE)
     for batch in range(number):
-        index = pl.int_range(batch * rows, (batch + 1) * rows, eager=True).alias("index")
-        frame = index.to_frame()
-
-        def dice(seed: int, sides: int) -> pl.Expr:
-            return (pl.col("index").hash(seed) % sides).cast(pl.Int64)
-
-        share = dice(1, 10_000) / 10_000
-        symbol = pl.when(dice(2, 10) == 0).then(0).otherwise(1 + (share**2 * (symbols - 1)).floor())
-        time_of = _DAY + pl.col("index") * step + dice(3, step)
-        bid = 10 + dice(4, 100_000) / 100
-        names = pl.Series([f"sym{each:03d}" for each in range(symbols)])
-        venues = pl.Series(_VENUES, dtype=pl.String)
-        columns = {
-            "asset_type": pl.lit("stock"),
-            "event_type": pl.lit("quote"),
-            "symbol": pl.lit(names).gather(symbol.cast(pl.UInt32)),
-            "bid_size": dice(5, 50) * 100,
-            "ask_size": dice(6, 50) * 100,
-            "bid": bid,
-            "ask": bid + 0.01,
-            "mid": bid + 0.005,
-            "event_time": time_of,
-            "vendor": pl.lit("tiingo"),
-            "source": pl.lit("tiingo_iex"),
-            "exchange": pl.lit("IEX"),
-            "bid_exchange": pl.lit(venues).gather(dice(7, 8).cast(pl.UInt32)),
-            "ask_exchange": pl.lit(venues).gather(dice(8, 8).cast(pl.UInt32)),
-            "conditions": pl.lit(None),
-            "sequence": pl.col("index"),
-            "created_at": time_of + 20_000_000 + dice(9, 5_000_000),
-        }
-        yield frame.select(columns[name].cast(dtype).alias(name) for name, dtype in types.items())
+        yield quotes(batch * rows, (batch + 1) * rows, _DAY, step, symbols)
 
 
 def compact(lake: Path, group_rows: int | None = None) -> Cost:
@@ -110,9 +77,9 @@ def compact(lake: Path, group_rows: int | None = None) -> Cost:
     before = _peak()
     started = time.monotonic()
     if group_rows is None:
-        compactor = Compactor(lake, _ZONE, now_ns=lambda: _LATER)
+        compactor = Compactor(lake, ZONE, now_ns=lambda: _LATER)
     else:
-        compactor = Compactor(lake, _ZONE, now_ns=lambda: _LATER, group_rows=group_rows)
+        compactor = Compactor(lake, ZONE, now_ns=lambda: _LATER, group_rows=group_rows)
     (done,) = compactor.run()
     assert isinstance(done, Compacted), done
     assert done.files_after is not None
