@@ -290,8 +290,8 @@ def unheld(
     """The rows that none of some files has, equal in all but `created_at`.
 
     `ranges` are the first and last time (ns) of each; only those that hold the time of one of the
-    rows are read, one at a time. `read` gives what a file holds at the times of rows, in the columns
-    of identity, or None; see `near`.
+    rows are read, one at a time. `read` gives what a file holds at the times of some rows, in the
+    columns of identity, or None; see `near`.
     """
     times = rows[time_column(event_type)].to_physical().sort()
     for name, (low, high) in ranges.items():
