@@ -184,10 +184,10 @@ class StoreLane:
         came = delivery.message
         headers = {
             **came.headers,
-            "edc-reason": reason[:1000],
+            "edc-reason": " ".join(ascii(reason)[1:-1].split())[:500],
             "edc-topic": f"{self.event_type}.{came.share.partition}",
         }
-        key = f"dead/{self.event_type}/{came.share.partition}/{delivery.token}"
+        key = f"dead/{self.event_type}/{came.share.partition}/{time.time_ns()}"
         await self._bus.publish([Message(Share(DEAD, 0), came.data, headers, key)])
         self._topic.dead += 1
         log.error(

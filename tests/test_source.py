@@ -40,7 +40,12 @@ SEES = {
     "edc.bus.messages": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.shares": ("bus", "events", "files"),
     "edc.bus.redis": ("bus", "bus.settings", "errors", "events"),
-    "edc.bus.brokers": ("bus", "bus.redis", "bus.settings", "errors"),
+    "edc.bus.nats": ("bus", "bus.settings", "errors", "events"),
+    "edc.bus.rabbitmq": ("bus", "bus.settings", "errors", "events"),
+    "edc.bus.kafka": ("bus", "bus.settings", "errors", "events"),
+    "edc.bus.brokers": (
+        *("bus", "bus.kafka", "bus.nats", "bus.rabbitmq", "bus.redis", "bus.settings", "errors"),
+    ),
     "edc.sinks.bus": ("bus", "bus.messages", "bus.settings", "errors", "sinks"),
     "edc.store": (*("bus", "bus.messages", "bus.shares", "errors", "metrics", "retry", "sinks"),),
     "edc.roles": (
@@ -261,10 +266,13 @@ VENDOR_SEES = (
 )
 
 HOMES = {
+    "aio_pika": ("edc.bus.rabbitmq",),
     "aiohttp": ("edc.server", "edc.simulator"),
+    "aiokafka": ("edc.bus.kafka",),
     "dotenv": ("edc.explain",),
     "holidays": ("edc.markets",),
     "httpx": ("edc.transport",),
+    "nats": ("edc.bus.nats",),
     "picows": ("edc.transport",),
     "prometheus_client": ("edc.exposition", "edc.server"),
     "pydantic": ("edc.adapters", "edc.bus.settings", "edc.config", "edc.explain", "edc.plan"),

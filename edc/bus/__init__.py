@@ -130,6 +130,21 @@ class Bus(Protocol):
         ...
 
 
+def by_share(messages: Sequence[Message], at_once: int) -> list[list[list[Message]]]:
+    """Messages by share, and those of one share in runs of `at_once`, all in order.
+
+    The shares may go side by side; a run begins once the one before it is confirmed, so that where
+    one message is refused, none of its share overtakes it but in the same run.
+    """
+    shares: dict[Share, list[Message]] = {}
+    for message in messages:
+        shares.setdefault(message.share, []).append(message)
+    return [
+        [some[start : start + at_once] for start in range(0, len(some), at_once)]
+        for some in shares.values()
+    ]
+
+
 @lru_cache(maxsize=65_536)
 def partition_of(symbol: str | None, partitions: int) -> int:
     """The partition of a symbol, the same for everybody for ever."""

@@ -4,8 +4,6 @@ from edc.bus import Bus
 from edc.bus.settings import BusSettings, address
 from edc.errors import ConfigError
 
-_EXTRAS = {"redis": "redis", "nats": "nats", "amqp": "amqp", "kafka": "kafka"}
-
 
 def connect(settings: BusSettings, consumer: str) -> Bus:
     """The bus of the settings, not yet open. Raises ConfigError.
@@ -19,10 +17,21 @@ def connect(settings: BusSettings, consumer: str) -> Bus:
                 from edc.bus.redis import RedisBus  # noqa: PLC0415 - an extra
 
                 return RedisBus(where, settings, consumer)
+            case "nats":
+                from edc.bus.nats import NatsBus  # noqa: PLC0415 - an extra
+
+                return NatsBus(where, settings, consumer)
+            case "amqp":
+                from edc.bus.rabbitmq import RabbitBus  # noqa: PLC0415 - an extra
+
+                return RabbitBus(where, settings, consumer)
             case _:
-                raise ConfigError("[bus] url", f"there is no bus {where.scheme!r}")
+                from edc.bus.kafka import KafkaBus  # noqa: PLC0415 - an extra
+
+                return KafkaBus(where, settings, consumer)
     except ModuleNotFoundError as error:
-        extra = _EXTRAS[where.scheme]
         raise ConfigError(
-            "[bus] url", f"{where.scheme} is not installed: {error}", f"pip install 'edc[{extra}]'"
+            "[bus] url",
+            f"the library for {where.scheme} is not installed: {error}",
+            f"pip install 'edc[{where.scheme}]'",
         ) from None

@@ -8,6 +8,7 @@ come from a file or from the systemd credential `bus_password` as well.
 
 import os
 import re
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +53,7 @@ class BusSettings(Strict):
     encoding: Encoding = "arrow"
     create: bool = True
     retention: Duration = Field(604_800.0, ge=60)
-    max_bytes: ByteSize = Field(ByteSize(8_589_934_592), ge=1_048_576)
+    max_bytes: ByteSize = Field(ByteSize(2_147_483_648), ge=1_048_576)
     replicas: int = Field(0, ge=0)
     timeout: Duration = Field(10.0, ge=0.1)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -125,3 +126,20 @@ def _password(settings: BusSettings) -> str | None:
             f"{path} cannot be read: {problem}",
             "name a file that holds the password",
         ) from None
+
+
+def tls_context(where: Address, settings: BusSettings) -> ssl.SSLContext | None:
+    """Whom to trust and who we are; None without TLS. Raises ConfigError."""
+    if not where.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            "[bus]",
+            f"a certificate cannot be read: {error.strerror or error}",
+            "check ca_file, cert_file and key_file",
+        ) from None
+    return context

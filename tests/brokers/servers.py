@@ -150,7 +150,72 @@ class RedisBroker(Broker):
             return False
 
 
-BROKERS: dict[str, type[Broker]] = {kind.name: kind for kind in (RedisBroker,)}
+class NatsBroker(Broker):
+    """NATS with JetStream on disk."""
+
+    name, package, program = "nats", "nats-server", "nats-server"
+
+    def command(self) -> list[str]:
+        config = self.folder / "nats.conf"
+        config.write_text(
+            f"""
+listen: "127.0.0.1:{self.port}"
+jetstream {{ store_dir: "{self.folder}", max_file_store: 20GB, max_memory_store: 64MB }}
+"""
+        )
+        return ["nats-server", "-c", str(config)]
+
+
+class RabbitBroker(Broker):
+    """RabbitMQ, a node of its own name."""
+
+    name, package, program = "amqp", "rabbitmq-server", "rabbitmq-server"
+    starts_within = 90.0
+    _SERVER = "/usr/lib/rabbitmq/bin/rabbitmq-server"  # the one on the path changes the user
+
+    def __init__(self, folder: Path, *, small: bool = False) -> None:
+        super().__init__(folder, small=small)
+        self._dist_port = free_port()
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if Path(cls._SERVER).exists() else super().missing() or f"no {cls._SERVER}"
+
+    def command(self) -> list[str]:
+        (self.folder / "plugins").write_text("[].\n")
+        low = "vm_memory_high_watermark.absolute = 1MB\n" if self.small else ""
+        (self.folder / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.port}\ndisk_free_limit.absolute = 10MB\n{low}"
+        )
+        return [self._SERVER]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "HOME": str(self.folder),
+            "RABBITMQ_NODENAME": f"edc{self.port}@localhost",
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self.folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"),
+            "RABBITMQ_PID_FILE": str(self.folder / "pid"),
+        }
+
+    def ready(self) -> bool:
+        """It greets with its own protocol's header where it does not know the client's."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as line:
+                line.sendall(b"AMQP\x00\x00\x00\x00")
+                return line.recv(8).startswith(b"AMQP")
+        except OSError:
+            return False
+
+
+BROKERS: dict[str, type[Broker]] = {
+    kind.name: kind for kind in (RedisBroker, NatsBroker, RabbitBroker)
+}
 
 
 def need(name: str) -> type[Broker]:
