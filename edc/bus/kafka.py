@@ -22,10 +22,12 @@ from aiokafka import (
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     AuthenticationFailedError,
-    AuthorizationError,
+    GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
+    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     for_code,
 )
 
@@ -38,6 +40,12 @@ _MOST_REQUEST = 4 << 20
 _AT_ONCE = {"arrow": 32, "json": 4096}
 _ERRORS = (KafkaError, OSError, TimeoutError, RuntimeError)
 _SESSION_MS = 10_000
+_REFUSED = (
+    AuthenticationFailedError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
 
 
 class KafkaBus:
@@ -139,9 +147,9 @@ class KafkaBus:
                         f"{self._where.name} does not make the topic {name}: {error.__name__}",
                         "make it yourself, or let the user do it",
                     )
-        for known in await admin.describe_topics(list(present & wanted.keys())):
+        for known in await admin.describe_topics(list(wanted)):
             counted = len(known["partitions"])
-            if counted != wanted[known["topic"]]:
+            if counted != wanted.get(known["topic"], counted):
                 raise ConfigError(
                     "[bus] partitions",
                     f"the topic {known['topic']} has {counted}",
@@ -223,6 +231,7 @@ class KafkaBus:
                 **self._options(
                     AIOKafkaConsumer,
                     group_id=self._settings.group,
+                    group_instance_id=f"{self._settings.group}-{self._name}",
                     enable_auto_commit=False,
                     auto_offset_reset="earliest",
                     session_timeout_ms=_SESSION_MS,
@@ -308,8 +317,9 @@ class KafkaBus:
 
     def _failed(self, error: BaseException) -> BusDown | ConfigError:
         text = " ".join((str(error) or type(error).__name__).split())
-        refused = isinstance(error, AuthenticationFailedError | AuthorizationError)
-        if refused or (isinstance(error, KafkaConnectionError) and "uthentication" in text):
+        if isinstance(error, _REFUSED) or (
+            isinstance(error, KafkaConnectionError) and "uthentication" in text
+        ):
             return ConfigError(
                 "[bus]", f"{self._where.name} refuses: {text}", "check username and password"
             )

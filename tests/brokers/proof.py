@@ -35,8 +35,6 @@ class Harm:
     store_kills: int = 0
     broker_restarts: int = 0
     cut_seconds: float = 0.0
-    broker_kill: bool = True
-    """Restarted by SIGKILL, else by SIGTERM."""
 
 
 @dataclass(slots=True)
@@ -120,6 +118,7 @@ listen = ""
 [bus]
 url = "{url}"
 timeout = "3s"
+{self.broker.options}
 {self._options}
 {more}"""
         )
@@ -134,6 +133,11 @@ timeout = "3s"
         self._running[who].process.kill()
         self._running[who].wait()
         self.store(who)
+
+    def check(self, who: str) -> None:
+        """Raises AssertionError where a daemon has ended by itself."""
+        running = self._running[who]
+        assert running.process.poll() is None, running.output
 
     def delivered(self) -> bool:
         """True once the vendor has sent everything to everybody."""
@@ -228,7 +232,7 @@ async def prove(
     """Let `events` go from each collector to the lake, do the harm meanwhile, and look."""
     result = Result(stage.broker.name, events * len(COLLECTORS), harm=harm)
     started = time.monotonic()
-    async with Proxy(stage.broker.port) as one, Proxy(stage.broker.port) as other:
+    async with stage.broker.proxy() as one, stage.broker.proxy() as other:
         stage.begin()
         for who in STORES:
             stage.store(who)
@@ -276,7 +280,7 @@ async def _harmed(
             await _up(stage, who)  # else the next kill would hit nobody
         else:
             say("the broker is restarted")
-            await asyncio.to_thread(stage.broker.kill if harm.broker_kill else stage.broker.stop)
+            await asyncio.to_thread(stage.broker.stop if stage.broker.lossy else stage.broker.kill)
             await asyncio.sleep(1)
             await asyncio.to_thread(stage.broker.start)
     await cut
@@ -284,7 +288,8 @@ async def _harmed(
 
 async def _up(stage: Stage, who: str) -> None:
     """Return once a daemon answers."""
-    while not await asyncio.to_thread(stage.status, who):  # noqa: ASYNC110 - another process
+    while not await asyncio.to_thread(stage.status, who):
+        stage.check(who)
         await asyncio.sleep(0.1)
 
 

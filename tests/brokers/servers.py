@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,9 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+
+from tests.brokers import environment
+from tests.torture.proxy import Proxy
 
 REQUIRED = os.environ.get("EDC_REQUIRE_BROKERS") == "1"
 
@@ -35,6 +39,10 @@ class Broker(ABC):
     package = ""
     program = ""
     starts_within = 30.0
+    lossy = False
+    """It forgets what it has confirmed when it is killed, so that it is told to end instead."""
+    options = ""
+    """More lines for `[bus]`, without which it will not do."""
 
     def __init__(self, folder: Path, *, small: bool = False) -> None:
         self.folder = folder / self.name
@@ -71,6 +79,10 @@ class Broker(ABC):
         """Of the process that serves."""
         assert self._process is not None
         return self._process.pid
+
+    def proxy(self) -> Proxy:
+        """A way to the broker that can be cut."""
+        return Proxy(self.port)
 
     def start(self) -> None:
         """Returns once it listens."""
@@ -213,8 +225,66 @@ class RabbitBroker(Broker):
             return False
 
 
+class KafkaBroker(Broker):
+    """noida-db, which speaks Kafka's protocol: all of a producer and a group, but no eviction.
+
+    It saves what it has when it is told to end, so it is restarted and not killed; and it keeps the
+    place of a member that has died for ever, so a store has to come back under its own name.
+    """
+
+    name = "kafka"
+    lossy = True
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if environment.installed() else "Kafka: python -m tests.brokers.environment"
+
+    def proxy(self) -> Proxy:
+        return kafka_proxy(self.port)
+
+    def command(self) -> list[str]:
+        data = ("--data-dir", str(self.folder / "data"))
+        return [environment.noida(), "start", *data, "--only", "kafka", *self._port()]
+
+    def _port(self) -> tuple[str, str]:
+        return "--kafka-port", str(self.port)
+
+
+class TansuBroker(Broker):
+    """Tansu, which speaks Kafka's protocol and keeps all in memory: for groups and evictions.
+
+    aiokafka's idempotent producer does not get on with it.
+    """
+
+    name = "kafka"
+    options = "options = { enable_idempotence = false }"
+
+    @classmethod
+    def missing(cls) -> str:
+        return KafkaBroker.missing()
+
+    def command(self) -> list[str]:
+        url = f"tcp://127.0.0.1:{self.port}"
+        listen = ("--listener-url", url, "--advertised-listener-url", url)
+        return [environment.tansu(), "broker", *listen, "--storage-engine", "memory://tansu/"]
+
+    def proxy(self) -> Proxy:
+        return kafka_proxy(self.port)
+
+
+def kafka_proxy(port: int) -> Proxy:
+    """A client goes where the broker says that it is: so the proxy says that it is here."""
+    host = b"127.0.0.1"
+
+    def passed(data: bytes) -> bytes:
+        return data.replace(host + struct.pack(">i", port), host + struct.pack(">i", made.port))
+
+    made = Proxy(port, passed)
+    return made
+
+
 BROKERS: dict[str, type[Broker]] = {
-    kind.name: kind for kind in (RedisBroker, NatsBroker, RabbitBroker)
+    kind.name: kind for kind in (RedisBroker, NatsBroker, RabbitBroker, KafkaBroker)
 }
 
 

