@@ -236,7 +236,7 @@ class KafkaBus:
                     auto_offset_reset="earliest",
                     session_timeout_ms=_SESSION_MS,
                     heartbeat_interval_ms=_SESSION_MS // 4,
-                    request_timeout_ms=self._millis(),
+                    request_timeout_ms=max(self._millis(), 3 * _SESSION_MS),  # to deal takes long
                 )
             )
             topics = [self.topic(kind) for kind in EVENT_TYPES]

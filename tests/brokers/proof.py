@@ -118,7 +118,6 @@ listen = ""
 [bus]
 url = "{url}"
 timeout = "3s"
-{self.broker.options}
 {self._options}
 {more}"""
         )

@@ -15,7 +15,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import pytest
 
@@ -41,8 +41,8 @@ class Broker(ABC):
     starts_within = 30.0
     lossy = False
     """It forgets what it has confirmed when it is killed, so that it is told to end instead."""
-    options = ""
-    """More lines for `[bus]`, without which it will not do."""
+    more: ClassVar[dict[str, Any]] = {}
+    """Keys of `[bus]` without which it will not do."""
 
     def __init__(self, folder: Path, *, small: bool = False) -> None:
         self.folder = folder / self.name
@@ -257,7 +257,7 @@ class TansuBroker(Broker):
     """
 
     name = "kafka"
-    options = "options = { enable_idempotence = false }"
+    more: ClassVar[dict[str, Any]] = {"options": {"enable_idempotence": False}}
 
     @classmethod
     def missing(cls) -> str:
