@@ -14,6 +14,7 @@ import pytest
 
 from edc import simulator
 
+VENDORS = ["tiingo", *simulator.names()]
 _PREFIX = "test_"
 _SUITE = "tests/test_conformance.py"
 
@@ -27,7 +28,7 @@ class Results:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """A phase of a test has ended."""
         test, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
-        named = [name for name in simulator.names() if f"{name}-" in f"-{parameters}"]
+        named = [name for name in VENDORS if f"{name}-" in f"-{parameters}"]
         if named and (report.when == "call" or report.failed):
             row, vendor = self.cells[test], max(named, key=len)
             row[vendor] = row.get(vendor, True) and report.passed
@@ -60,7 +61,7 @@ def main() -> int:
     """Run it from the command line."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=simulator.names(), default=simulator.names())
+    parser.add_argument("--only", nargs="*", choices=VENDORS, default=VENDORS)
     parser.add_argument("-n", type=int, default=0, help="processes, by pytest-xdist")
     options = parser.parse_args()
     results = Results()

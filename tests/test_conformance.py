@@ -19,6 +19,7 @@ from edc.simulator.venue import Faults, Venue
 from edc.staleness import Pace
 from edc.supervisor import Supervisor
 from tests.harness import FAST, KEY, read, running, until
+from tests.tiingo_venue import TiingoVenue
 
 SECRET = "canary-secret-77d0"
 HURRIED = replace(
@@ -32,6 +33,12 @@ PATIENT = replace(FAST)
 LIBRARIES = ("picows", "websockets")
 
 
+VENUES: dict[str, type[Venue]] = {
+    "tiingo": TiingoVenue,
+    **{name: simulator.load(name) for name in simulator.names()},
+}
+
+
 class Case(NamedTuple):
     """A feed of a vendor, against its simulator."""
 
@@ -40,8 +47,7 @@ class Case(NamedTuple):
 
     @property
     def venue(self) -> type[Venue]:
-        kind: type[Venue] = simulator.load(self.vendor)
-        return kind
+        return VENUES[self.vendor]
 
     @property
     def section(self) -> dict[str, Any]:
@@ -85,9 +91,7 @@ class Case(NamedTuple):
         )
 
 
-CASES = [
-    Case(vendor, feed) for vendor in simulator.names() for feed in simulator.load(vendor).feeds
-]
+CASES = [Case(vendor, feed) for vendor in VENUES for feed in VENUES[vendor].feeds]
 
 
 def _lists(case: "Case") -> bool:

@@ -68,6 +68,8 @@ _READ_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, ValueError)
 class TiingoStream:
     """One websocket channel of Tiingo."""
 
+    beats_within = 180.0
+
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, TiingoFeedOptions)
         channel = plan.options.channel
