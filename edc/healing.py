@@ -11,9 +11,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from itertools import pairwise
+from typing import cast
 
-from edc.adapters import HasHistory, HasSpans, Hole
+from edc.adapters import Converses, HasHistory, HasOverlap, HasSpans, Hole, WebsocketAdapter
 from edc.errors import Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Gap, Trade
 from edc.held import Held, mark_of
@@ -77,6 +79,12 @@ class Healer:
         adapter = self._feed.build()
         self._spans = tuple(adapter.spans) if isinstance(adapter, HasSpans) else ()
         self._history = adapter if isinstance(adapter, HasHistory) else None
+        self._early = self._late = 0.0
+        self._subscribing = 0.0
+        if isinstance(adapter, HasOverlap):
+            self._early = adapter.overlap
+            self._subscribing = _subscribing(adapter)
+            self._late = self._subscribing + self._settle / 2
         self._decode = adapter.decode
 
     def hole(self, hole: Hole, gap: Gap) -> None:
@@ -179,15 +187,19 @@ class Healer:
         """Ask for all that a silence has missed, and tell the ledger."""
         if self._too_old(gap):
             return
-        await asyncio.sleep(gap.ended_at / SECOND + self._settle - self._now_ns() / SECOND)
+        due = gap.ended_at / SECOND + self._subscribing + self._settle
+        await asyncio.sleep(due - self._now_ns() / SECOND)
         await self._safe({event_type for event_type, _ in self._spans})
-        span = (gap.started_at, gap.ended_at)
+        span = (gap.started_at - int(self._early * SECOND), gap.ended_at + int(self._late * SECOND))
         filled, whole, over = 0, True, False
         for event_type, symbol in self._spans:
             known = await asyncio.to_thread(
                 self._held.marks, event_type, self._feed.source, symbol, *span
             )
-            found = _Timed(Hole(symbol, None, None, *span, event_type), known)
+            found = _Timed(Hole(symbol, None, None, *span, event_type), known, gap.started_at)
+            if isinstance(history, HasOverlap):
+                found.confirmed = not history.confirms
+                found.coarse = int(history.coarse * SECOND)
             try:
                 if not await self._fill(client, history, found, ingest):
                     return
@@ -196,6 +208,7 @@ class Healer:
                 whole = False
                 over = isinstance(error, Fatal)  # the others would be refused for the same reason
             filled += found.count
+            whole = whole and found.whole
             if over:
                 break
         self._ledger.healed(gap, filled, whole=whole)
@@ -259,9 +272,25 @@ class Healer:
             except Skippable as error:
                 last = [event for event in error.events if isinstance(event, Event)]
                 log.warning("back-fill of %s: %s", hole.symbol, error)
+            if isinstance(found, _Timed):
+                found.look(last)
             missing = [event for event in last if event.symbol == hole.symbol and found.new(event)]
             ingest.fill(missing, frame.received_ns)
             await ingest.room()
+            if isinstance(found, _Timed) and isinstance(history, HasOverlap):
+                silence = replace(hole, started_at=found.since)
+                found.whole = found.confirmed and history.reaches(silence, last, frame.received_ns)
+
+
+def _subscribing(adapter: HasOverlap) -> float:
+    """Seconds from the first message of a subscription to its last: until then trades are missed.
+
+    A feed is live with its first data, which may be those of the first topic.
+    """
+    if not isinstance(adapter, Converses):
+        return 0.0
+    messages = cast("WebsocketAdapter", adapter).subscribe()
+    return max(0, len(messages) - 1) / adapter.messages_per_second
 
 
 class _Numbered:
@@ -287,20 +316,32 @@ class _Numbered:
 
 
 class _Timed:
-    """The events of a silence that have come and were not `known`."""
+    """The events of a silence that have come and were not `known`.
 
-    def __init__(self, hole: Hole, known: set[tuple[object, ...]]) -> None:
+    `since` is when the silence began; the hole is what is asked for, which may be more.
+    """
+
+    def __init__(self, hole: Hole, known: set[tuple[object, ...]], since: int) -> None:
         self.hole = hole
+        self.since = since
         self.count = 0
+        self.whole = True
+        self.confirmed = True
+        self.coarse = 0
         self._known = known
+
+    def look(self, events: Collection[Event]) -> None:
+        """An answer has come: ids that are known say that all of its ids are to be trusted."""
+        self.confirmed = self.confirmed or any(mark_of(each) in self._known for each in events)
 
     def new(self, event: Event) -> bool:
         """True for an event that is missing, once."""
         hole = self.hole
-        if event.event_type != hole.event_type:
+        if event.event_type != hole.event_type or not self.confirmed:
             return False
         mark = mark_of(event)
-        if not hole.started_at <= event.event_time <= hole.ended_at or mark in self._known:
+        first, last = event.event_time, event.event_time + self.coarse
+        if first < hole.started_at or last > hole.ended_at or mark in self._known:
             return False
         self._known.add(mark)
         self.count += 1

@@ -228,6 +228,16 @@ def above_missing(hole: Hole, last: Sequence[Event] | None) -> int | None:
     return oldest if oldest > hole.after + 1 else None
 
 
+def oldest(events: Sequence[Event]) -> int | None:
+    """The earliest time of an answer."""
+    return min((event.event_time for event in events), default=None)
+
+
+def newest(events: Sequence[Event]) -> int | None:
+    """The latest time of an answer."""
+    return max((event.event_time for event in events), default=None)
+
+
 def spaced(texts: Sequence[str], size: int) -> list[Sequence[str]]:
     """Texts in pieces of at most so many."""
     return [texts[start : start + size] for start in range(0, len(texts), size)]

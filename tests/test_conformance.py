@@ -529,6 +529,64 @@ async def test_a_jump_in_the_numbers_is_healed(case: Case, tmp_path: Path) -> No
     assert holes["rows_filled"].to_list() == holes["rows_lost"].to_list()
 
 
+def _timed(case: Case) -> bool:
+    adapter = case.adapter()
+    return isinstance(adapter, adapters.HasOverlap) and bool(adapter.spans)
+
+
+@feeds_where(_timed, "its trades are numbered, or it has no history by time")
+async def test_what_a_silence_has_missed_is_filled_by_time(case: Case, tmp_path: Path) -> None:
+    """The connection is cut, and the venue away for a while: afterwards no trade is missing."""
+    times = replace(FAST, history=2.5)  # what is on its way arrives meanwhile, on any machine
+    rate = 15.0 if case.venue.forgets else 40.0
+    async with recording(case, tmp_path, rate=rate, times=times) as (venue, daemon):
+        (runner,) = daemon.feeds
+        await until(lambda: len(venue.heard) > 60)
+        told = len(venue.heard)
+        venue.faults.handshakes = [503, 503, 503]
+        venue.cut()
+        await until(lambda: not venue.faults.handshakes and len(venue.heard) > told + 60)
+        await until(lambda: stats(daemon).filled > 0 and not runner.healing)
+        filled = stats(daemon).filled
+
+    assert_recorded(venue, tmp_path)
+    trades = read(tmp_path / "lake", "trade")
+    assert not trades.select("symbol", "trade_id").is_duplicated().any()
+    first = {tick.name: tick.number for tick in reversed(venue.heard) if tick.kind == "trade"}
+    last = {tick.name: tick.number for tick in venue.heard if tick.kind == "trade"}
+    for name, ticks in venue.market.history.items():
+        between = [tick for tick in ticks if first[name] <= tick.number <= last[name]]
+        assert trades.filter(symbol=venue.ours(name)).height >= len(between), name
+    closed = gaps(tmp_path).filter(pl.col("state") != "open")
+    assert closed["state"].to_list() == ["filled"]
+    assert closed["rows_filled"].to_list() == [filled]
+
+
+@feeds_where(lambda case: case.venue.forgets, "its history reaches back for days")
+async def test_what_a_list_of_the_last_trades_has_no_more_is_told(
+    case: Case, tmp_path: Path
+) -> None:
+    """The venue is away for longer than the list reaches back: some is filled, some is gone."""
+    async with recording(case, tmp_path, rate=800.0) as (venue, daemon):
+        (runner,) = daemon.feeds
+        await until(lambda: len(venue.heard) > 100)
+        made = venue.market.made
+        venue.faults.handshakes = [503] * 10_000
+        venue.cut()
+        await until(lambda: venue.market.made > made + 2000)
+        venue.faults.handshakes.clear()
+        await until(lambda: stats(daemon).state == "live")
+        await until(lambda: not runner.healing)
+        filled = stats(daemon).filled
+
+    assert_recorded(venue, tmp_path)
+    trades = read(tmp_path / "lake", "trade")
+    assert not trades.select("symbol", "trade_id").is_duplicated().any()
+    closed = gaps(tmp_path).filter(pl.col("state") != "open")
+    assert closed["state"].to_list() == ["unfillable"]
+    assert closed["rows_filled"].to_list() == [filled]
+
+
 @feeds_where(_shared, "it allows one connection, or is no websocket")
 async def test_a_handover_loses_nothing(case: Case, tmp_path: Path) -> None:
     """Every connection grows old in a second; the next one delivers before it is closed."""

@@ -274,6 +274,24 @@ class HasSpans(HasHistory, Protocol):
 
 
 @runtime_checkable
+class HasOverlap(HasSpans, Protocol):
+    """The same of trades with ids: more than the silence is asked for, and ids tell what is new."""
+
+    overlap: float
+    """Seconds before the silence that are asked for too: a trade may have come behind quotes that
+    are younger."""
+    coarse: float
+    """Seconds that the times of history may be cut off by."""
+    confirms: bool
+    """It is not sure that history has the ids that are pushed: nothing of it is taken unless some
+    of them are known."""
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """True where the answers leave out nothing of a hole; `last` is the last of them."""
+        ...
+
+
+@runtime_checkable
 class HasHeaders(Protocol):
     """A websocket adapter whose vendor wants to see headers in the handshake."""
 

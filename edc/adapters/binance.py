@@ -52,8 +52,9 @@ from edc.binance_wire import (
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, first_missing
+from edc.rows import Rows, first_missing, newest, oldest
 from edc.symbols import Symbols
+from edc.times import MILLISECOND
 from edc.transport import Frame, Request
 
 Stream = Literal["trade", "aggTrade", "blockTrade", "bookTicker", "referencePrice", "avgPrice"]
@@ -61,6 +62,10 @@ Stream = Literal["trade", "aggTrade", "blockTrade", "bookTicker", "referencePric
 _MOST_STREAMS = 1024
 """On one connection."""
 _PAGE = 1000
+_HOUR = 3_600_000
+"""The longest time that `aggTrades` is asked for at once, in its milliseconds."""
+_AGGREGATE = "aggregate"
+_MICROSECONDS = {"X-MBX-TIME-UNIT": "MICROSECOND"}
 
 
 class BinanceVendorOptions(VendorOptions):
@@ -144,6 +149,9 @@ class BinanceStream:
     """The venue ends every connection after 24 hours."""
     history_every = 0.5
     """`historicalTrades` weighs 25 of 6,000 a minute: half of what is allowed."""
+    overlap = 2.0
+    coarse = 0.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, BinanceFeedOptions)
@@ -160,6 +168,9 @@ class BinanceStream:
         }
         self._streams = Streams(list(self.topics))
         self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        aggregates = self._names if "aggTrade" in options.streams else ()
+        self.spans = [("trade", symbol) for symbol in aggregates]
+        self._until = 0
         self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,
@@ -199,10 +210,7 @@ class BinanceStream:
         return trade(self._rows, data.s, data.t, data.p, data.q, data.T, maker_bought=data.m)
 
     def _agg_trade(self, raw: Raw, _frame: Frame) -> Event:
-        data = msgspec.json.decode(raw, type=AggTrade, strict=False)
-        made = trade(self._rows, data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
-        made.conditions, made.sequence = "aggregate", None
-        return made
+        return _aggregated(self._rows, msgspec.json.decode(raw, type=AggTrade, strict=False))
 
     def _block_trade(self, raw: Raw, frame: Frame) -> Event:
         made = self._trade(raw, frame)
@@ -226,15 +234,41 @@ class BinanceStream:
         return self._rows.price(data.s, time(data.T), data.w, "average")
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
-        """`historicalTrades` from the first id that is missing, a thousand at a time."""
+        """`historicalTrades` from the first id that is missing, a thousand at a time.
+
+        Aggregates are asked for by time: their ids are no `sequence`.
+        """
+        if hole.before is None:
+            return self._aggregates(hole, last)
         start = first_missing(hole, last)
-        if start is None or hole.before is None:
+        if start is None:
             return None
         name = self._names[hole.symbol]
         params = {"symbol": name, "fromId": str(start)}
         params["limit"] = str(min(_PAGE, hole.before - start))
         url = f"{self._rest_url}/api/v3/historicalTrades"
-        return Request(url, params, {"X-MBX-TIME-UNIT": "MICROSECOND"}, about=name)
+        return Request(url, params, _MICROSECONDS, about=name)
+
+    def _aggregates(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """`aggTrades` of at most an hour; of a full page, from its end on."""
+        start = hole.started_at // MILLISECOND
+        if last is not None:
+            end = newest(last)
+            full = len(last) >= _PAGE and end is not None
+            start = end // MILLISECOND if full and end is not None else self._until
+            if start >= hole.ended_at // MILLISECOND or (full and oldest(last) == end):
+                return None
+        self._until = min(hole.ended_at // MILLISECOND + 1, start + _HOUR)
+        name = self._names[hole.symbol]
+        params = {"symbol": name, "startTime": str(start), "endTime": str(self._until)}
+        params["limit"] = str(_PAGE)
+        url = f"{self._rest_url}/api/v3/aggTrades"
+        return Request(url, params, _MICROSECONDS, about=f"{name} {_AGGREGATE}")
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """All of it: the venue forgets nothing."""
+        del hole, asked_ns
+        return len(last) < _PAGE
 
 
 class BinanceRest:
@@ -250,15 +284,15 @@ class BinanceRest:
     def requests(self) -> Sequence[Request]:
         """One for all books, and one for each symbol's trades."""
         names = self._rows.symbols.names
-        headers = {"X-MBX-TIME-UNIT": "MICROSECOND"}
         made = []
         if "bookTicker" in self._streams:
             listed = {"symbols": msgspec.json.encode(names).decode()}
-            made.append(Request(f"{self._url}/api/v3/ticker/bookTicker", listed, headers))
+            made.append(Request(f"{self._url}/api/v3/ticker/bookTicker", listed, _MICROSECONDS))
         if "trade" in self._streams:
             for name in names:
                 params = {"symbol": name, "limit": str(_PAGE)}
-                made.append(Request(f"{self._url}/api/v3/trades", params, headers, about=name))
+                url = f"{self._url}/api/v3/trades"
+                made.append(Request(url, params, _MICROSECONDS, about=name))
         return made
 
     def decode(self, frame: Frame) -> Sequence[Event]:
@@ -278,9 +312,21 @@ class BinanceRest:
 def _trades(rows: Rows, frame: Frame) -> Iterator[Event]:
     """The trades of an answer; it does not say whose they are, so the request does."""
     check(frame)
+    name, _, aggregate = frame.about.partition(" ")
+    if aggregate:
+        for each in msgspec.json.decode(frame.data, type=list[AggTrade], strict=False):
+            each.s = name
+            yield _aggregated(rows, each)
+        return
     for row in msgspec.json.decode(frame.data, type=list[_RestTrade], strict=False):
         told = (frame.about, row.id, row.price, row.qty, row.time)
         yield trade(rows, *told, maker_bought=row.is_buyer_maker)
+
+
+def _aggregated(rows: Rows, data: AggTrade) -> Trade:
+    made = trade(rows, data.s, data.a, data.p, data.q, data.T, maker_bought=data.m)
+    made.conditions, made.sequence = _AGGREGATE, None
+    return made
 
 
 def _build(plan: FeedPlan) -> Adapter:

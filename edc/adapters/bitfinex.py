@@ -31,6 +31,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Instrument,
     Instruments,
@@ -44,7 +45,7 @@ from edc.book import Book
 from edc.errors import Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed
+from edc.rows import Rows, each, listed, newest, oldest
 from edc.symbols import Symbols, parted, usual_pair
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -56,6 +57,7 @@ _CODES = {"USDT": "UST", "USDC": "UDC"}
 _USUAL = {code: name for name, code in _CODES.items()}
 _OWN = re.compile(r"t([A-Z0-9]{2,}:?[A-Z0-9]{3,})")
 _LAST, _INDEX, _MARK = 2, 3, 14
+_PAGE = 10_000
 
 
 class BitfinexVendorOptions(VendorOptions):
@@ -122,10 +124,16 @@ class BitfinexStream:
 
     messages_per_second = 10.0
     keepalive: Keepalive | None = None
+    history_every = 6.0
+    """The venue allows ten a minute at worst."""
+    overlap = 2.0
+    coarse = 0.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, BitfinexFeedOptions)
         options = plan.options
+        self._history = f"{plan.vendor_options.rest_url}/v2/trades"
         self.url = str(plan.vendor_options.url)
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._rows = _rows(plan)
@@ -136,6 +144,9 @@ class BitfinexStream:
             for stream in options.streams
             for name in symbols.names
         }
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        trades = self._names if "trades" in options.streams else ()
+        self.spans = [("trade", symbol) for symbol in trades]
         self._channels: dict[int, tuple[str, str]] = {}
         self._sequence: int | None = None
         self._books: dict[str, Book] = {}
@@ -175,6 +186,8 @@ class BitfinexStream:
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of an array; what a channel means is learned from its subscription."""
+        if frame.status:
+            return _answered(self._rows, frame)
         try:
             if frame.data.lstrip()[:1] != b"[":
                 return self._control(_said(frame.data))
@@ -252,6 +265,23 @@ class BitfinexStream:
                 yield self._rows.price(name, instant(int(ms), MILLISECOND), price, kind)
                 self._prices[name, kind] = price
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The trades of a time, ten thousand at once, each page from where the last one ended."""
+        start = hole.started_at if last is None else newest(last)
+        if start is None or (last is not None and len(last) < _PAGE):
+            return None
+        name = self._names[hole.symbol]
+        params = {"start": str(start // MILLISECOND), "end": str(hole.ended_at // MILLISECOND)}
+        params |= {"limit": str(_PAGE), "sort": "1"}
+        if last is not None and oldest(last) == start:  # a page of one moment: it is all there is
+            return None
+        return Request(f"{self._history}/{name}/hist", params, about=name)
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """All of it, since the venue forgets nothing."""
+        del hole, asked_ns
+        return len(last) < _PAGE
+
 
 class BitfinexRest:
     """The last trades of each pair."""
@@ -270,11 +300,16 @@ class BitfinexRest:
         ]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The trades of an answer; whose they are, the request says."""
-        if frame.data.startswith(b'["error",11010'):
-            raise Retriable("rate_limited", "Bitfinex: ratelimit (11010)", 60.0)
-        rows = listed(frame, "Bitfinex")
-        return each(reversed(rows), lambda raw: _made(self._rows, frame.about, raw))
+        """The trades of an answer."""
+        return list(reversed(_answered(self._rows, frame)))
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer; whose they are, the request says."""
+    if frame.data.startswith(b'["error",11010'):
+        raise Retriable("rate_limited", "Bitfinex: ratelimit (11010)", 60.0)
+    raws = listed(frame, "Bitfinex")
+    return each(raws, lambda raw: _made(rows, frame.about, raw))
 
 
 def _build(plan: FeedPlan) -> Adapter:

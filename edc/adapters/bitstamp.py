@@ -8,8 +8,8 @@ sizes are taken from their texts (`price_str` may be `1E-8`), the numbers beside
 * `order_book` has the best hundred levels every 100 ms; the first of each side is the quote,
   recorded when it changes. There is no channel for it alone.
 * `bts:request_reconnect` announces the end of the connection, within seconds.
-* REST has the trades of a day with times in whole seconds: they are rows of their own, and no gaps
-  are filled from them.
+* REST has the trades of a minute, an hour or a day, with times in whole seconds: what a silence has
+  missed is filled from them by id, and keeps that time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,6 +26,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Instrument,
     Instruments,
@@ -38,13 +39,15 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed
+from edc.rows import Rows, each, listed, oldest
 from edc.symbols import Symbols
 from edc.times import MICROSECOND, SECOND, instant
 from edc.transport import Frame, Request
 
 Stream = Literal["live_trades", "order_book"]
 _SIDES = ("buy", "sell")
+_WINDOWS = {"minute": 60, "hour": 3600, "day": 86_400}
+"""Of REST's trades: what they are called, and how long they are."""
 
 
 class BitstampVendorOptions(VendorOptions):
@@ -116,10 +119,16 @@ class BitstampStream:
 
     messages_per_second = 10.0
     keepalive: Keepalive | None = None
+    history_every = 1.0
+    overlap = 2.0
+    coarse = 1.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, BitstampFeedOptions)
         options = plan.options
+        self._rest_url = str(plan.vendor_options.rest_url)
+        self._window = 0
         self.url = str(plan.vendor_options.url)
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._rows = _rows(plan)
@@ -127,6 +136,9 @@ class BitstampStream:
         self.topics = {
             f"{stream}_{name}": name for stream in options.streams for name in symbols.names
         }
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        trades = self._names if "live_trades" in options.streams else ()
+        self.spans = [("trade", symbol) for symbol in trades]
         self._tops: dict[str, tuple[object, object]] = {}
 
     def subscribe(self) -> Sequence[str]:
@@ -155,7 +167,9 @@ class BitstampStream:
         return None
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The event of a frame."""
+        """The event of a frame, or the trades of a page of history."""
+        if frame.status:
+            return _answered(self._rows, frame)
         try:
             said = _frame(frame.data)
             stream, _, name = said.channel.rpartition("_")
@@ -186,6 +200,24 @@ class BitstampStream:
             yield self._rows.quote(name, time, *bid, *ask)
             self._tops[name] = (bid, ask)
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The last minute, hour or day: the first that begins before the hole."""
+        if last is None:
+            self._window = 0
+        else:
+            first = oldest(last)
+            self._window += 1
+            if self._window == len(_WINDOWS) or (first is not None and first < hole.started_at):
+                self._window -= 1
+                return None
+        return _past(self._rest_url, self._names[hole.symbol], list(_WINDOWS)[self._window])
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """Where the window that was asked for last begins before the hole."""
+        first = oldest(last)
+        begins = asked_ns - list(_WINDOWS.values())[self._window] * SECOND
+        return begins < hole.started_at or (first is not None and first < hole.started_at - SECOND)
+
 
 class BitstampRest:
     """The trades of the last minute of each pair."""
@@ -193,29 +225,34 @@ class BitstampRest:
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, BitstampFeedOptions)
         self.interval = plan.options.interval
-        self._url = f"{plan.vendor_options.rest_url}/api/v2/transactions"
+        self._url = str(plan.vendor_options.rest_url)
         self._rows = _rows(plan)
 
     def requests(self) -> Sequence[Request]:
         """One for each pair."""
-        return [
-            Request(f"{self._url}/{name}/", {"time": "minute"}, about=name)
-            for name in self._rows.symbols.names
-        ]
+        return [_past(self._url, name, "minute") for name in self._rows.symbols.names]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The trades of an answer; it does not say whose they are, so the request does."""
-        rows = listed(frame, "Bitstamp")
+        """The trades of an answer."""
+        return _answered(self._rows, frame)
 
-        def trade(raw: Raw) -> Iterator[Event]:
-            data = _rest_trade(raw)
-            yield self._rows.trade(
-                *(frame.about, instant(data.date, SECOND), data.price, data.amount),
-                trade_id=data.tid,
-                side=_SIDES[int(data.type)],
-            )
 
-        return each(rows, trade)
+def _past(url: str, name: str, window: str) -> Request:
+    return Request(f"{url}/api/v2/transactions/{name}/", {"time": window}, about=name)
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer; it does not say whose they are, so the request does."""
+
+    def trade(raw: Raw) -> Iterator[Event]:
+        data = _rest_trade(raw)
+        yield rows.trade(
+            *(frame.about, instant(data.date, SECOND), data.price, data.amount),
+            trade_id=data.tid,
+            side=_SIDES[int(data.type)],
+        )
+
+    return each(listed(frame, "Bitstamp"), trade)
 
 
 def _build(plan: FeedPlan) -> Adapter:

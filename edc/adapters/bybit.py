@@ -14,7 +14,7 @@ pairs are spelled like all pairs, others by the venue's own names in lower case.
 * Options' trades come by base coin: those of instruments that were not asked for are left out.
 * One argument that does not exist fails its whole message (UNCONFIRMED): then each is tried by
   itself. Options answer with lists of both. The venue wants a ping every 20 s.
-* REST has the last 60 (spot) or 1000 trades, and no older ones: gaps cannot be filled.
+* REST has the last 60 (spot) or 1000 trades, and no older ones: a gap is filled as far as they go.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Instrument,
     Instruments,
@@ -43,7 +44,7 @@ from edc.adapters import (
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows, each, refused, spaced
+from edc.rows import Rows, each, oldest, refused, spaced
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -163,6 +164,10 @@ class BybitStream:
 
     messages_per_second = 10.0
     keepalive: Keepalive | None = Keepalive('{"op":"ping"}', 20.0)
+    history_every = 0.2
+    overlap = 2.0
+    coarse = 0.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, BybitFeedOptions)
@@ -180,6 +185,11 @@ class BybitStream:
                 by_coin = options.channel == "option" and stream == "publicTrade"
                 told = name.partition("-")[0] if by_coin else name
                 self.topics.setdefault(f"{stream}.{told}", symbols.of(name)[0])
+        self._rest_url = str(plan.vendor_options.rest_url)
+        self.spans: list[tuple[str, str]] = []
+        if "publicTrade" in options.streams:
+            self._names = {symbols.of(name)[0]: name for name in symbols.names}
+            self.spans = [("trade", symbol) for symbol in self._names]
         self._asked = {
             str(number): topics
             for number, topics in enumerate(spaced(list(self.topics), _AT_ONCE), 1)
@@ -218,7 +228,9 @@ class BybitStream:
         return Answer(send=[_message(number, topics) for number, topics in again.items()])
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The events of a push."""
+        """The events of a push, or the trades of a list of recent ones."""
+        if frame.status:
+            return _trades(self._rows, self._category, frame)
         try:
             said = _frame(frame.data)
             kind = said.topic.rpartition(".")[0]
@@ -276,6 +288,18 @@ class BybitStream:
                 yield self._rows.price(data.symbol, time, price, kind)
                 self._prices[data.symbol, kind] = price
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The list of recent trades: there is no other."""
+        if last is not None:
+            return None
+        return _recent(self._rest_url, self._category, self._names[hole.symbol])
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """Where the list begins before the hole, or is not full."""
+        del asked_ns
+        first = oldest(last)
+        return len(last) < _most(self._category) or (first is not None and first < hole.started_at)
+
 
 def _best(
     known: tuple[float, float] | None, levels: list[tuple[float, float]]
@@ -305,18 +329,26 @@ class BybitRest:
         assert isinstance(plan.options, BybitFeedOptions)
         self.interval = plan.options.interval
         self._category = plan.options.channel.removesuffix("_rest")
-        self._url = f"{plan.vendor_options.rest_url}/v5/market/recent-trade"
+        self._url = str(plan.vendor_options.rest_url)
         self._rows = _rows(plan)
 
     def requests(self) -> Sequence[Request]:
         """One for each instrument."""
-        limit = "60" if self._category == "spot" else "1000"
-        shared = {"category": self._category, "limit": limit}
-        return [Request(self._url, {**shared, "symbol": name}) for name in self._rows.symbols.names]
+        return [_recent(self._url, self._category, name) for name in self._rows.symbols.names]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of an answer."""
         return _trades(self._rows, self._category, frame)
+
+
+def _most(category: str) -> int:
+    """Trades that the list of recent ones holds."""
+    return 60 if category == "spot" else 1000
+
+
+def _recent(url: str, category: str, name: str) -> Request:
+    params = {"category": category, "limit": str(_most(category)), "symbol": name}
+    return Request(f"{url}/v5/market/recent-trade", params)
 
 
 def _answered(frame: Frame) -> _Listed:

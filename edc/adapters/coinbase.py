@@ -12,7 +12,7 @@ Source: the venue's pages of both APIs, recordings of 2021, REST captures of 202
   snapshots that may exceed the limit of a message: then take the exchange channel. Quiet channels
   are closed after a minute, so `heartbeats` is always asked for.
 * A refused product fails its whole message (UNCONFIRMED), so products are asked for one by one.
-* REST: trades by their ids, newest first, a page ending where `after` says.
+* REST: trades by their ids, newest first, a page ending where `after` says; of Advanced, by time.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,9 +43,9 @@ from edc.book import Book, Level
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, above_missing, each, listed, refused
+from edc.rows import Rows, above_missing, each, listed, oldest, refused
 from edc.symbols import Symbols, parted
-from edc.times import parse_iso
+from edc.times import SECOND, parse_iso
 from edc.transport import Frame, Request
 
 Stream = Literal["trades", "quotes"]
@@ -94,6 +94,10 @@ class _Product(Struct):
     product_id: str = ""
     base_currency_id: str = ""
     quote_currency_id: str = ""
+
+
+class _Past(Struct):
+    trades: list[Raw]
 
 
 class _Products(Struct):
@@ -297,6 +301,10 @@ class CoinbaseAdvanced:
 
     messages_per_second = 7.0
     keepalive: Keepalive | None = None
+    history_every = 0.5
+    overlap = 2.0
+    coarse = 0.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, CoinbaseFeedOptions)
@@ -316,6 +324,11 @@ class CoinbaseAdvanced:
             for name in symbols.names
         }
         self._sequence: int | None = None
+        self._rest_url = str(plan.vendor_options.advanced_rest_url)
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        trades = self._names if "trades" in options.streams else ()
+        self.spans = [("trade", symbol) for symbol in trades]
+        self._end = 0
 
     def subscribe(self) -> Sequence[str]:
         """One channel a message, and the heartbeats that keep it open."""
@@ -345,7 +358,9 @@ class CoinbaseAdvanced:
         )
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The events of a frame; a jump of the connection's count is told."""
+        """The events of a frame, or of a page of history; a jump of the count is told."""
+        if frame.status:
+            return self._past(frame)
         try:
             said = _envelope(frame.data)
         except UNREADABLE as error:
@@ -364,6 +379,38 @@ class CoinbaseAdvanced:
         if jump:
             raise Skippable("sequence", f"{jump} messages before {said.sequence_num}", events)
         return events
+
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """A thousand trades of a time, the newest of it; then those before them."""
+        end = -(-hole.ended_at // SECOND)
+        if last is not None:
+            first = oldest(last)
+            if len(last) < _PAGE or first is None or first < hole.started_at:
+                return None
+            end = -(-first // SECOND)
+            if end >= self._end:  # a page of one second
+                return None
+        self._end = end
+        name = self._names[hole.symbol]
+        params = {"limit": str(_PAGE), "start": str(hole.started_at // SECOND), "end": str(end)}
+        url = f"{self._rest_url}/api/v3/brokerage/market/products/{name}/ticker"
+        return Request(url, params, _AGENT, about=name)
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """Where the last page begins before the hole, or is not full."""
+        del asked_ns
+        first = oldest(last)
+        return len(last) < _PAGE or (first is not None and first < hole.started_at)
+
+    def _past(self, frame: Frame) -> Sequence[Event]:
+        wrong = refused(frame, "Coinbase", frame.data.decode(errors="replace"))
+        if wrong is not None:
+            raise wrong
+        try:
+            trades = msgspec.json.decode(frame.data, type=_Past).trades
+        except UNREADABLE as error:
+            raise Skippable("malformed", str(error)) from None
+        return each(reversed(trades), self._trade)
 
     def _jump(self, said: _Envelope) -> int:
         last, self._sequence = self._sequence, said.sequence_num

@@ -8,7 +8,8 @@ nanoseconds. `m` true: the taker sold. Of a quote, `c` is the last price, a ref_
   recorded.
 * UNCONFIRMED: whether ids are contiguous (no jump is looked for), the form of an error (`status`
   from 400 on, or `error`), all limits (fifty streams a connection are taken), and that REST's
-  `tid` is the websocket's `t`.
+  `tid` is the websocket's `t`: what a silence has missed is taken from REST only where it has ids
+  that the lake knows from the websocket.
 * Messages of the archived v1 and v2 (`type`) are refused as unknown.
 """
 
@@ -26,6 +27,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Instrument,
     Instruments,
@@ -38,14 +40,16 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed
+from edc.rows import Rows, each, listed, newest, oldest
 from edc.symbols import Symbols
-from edc.times import MILLISECOND, instant
+from edc.times import MILLISECOND, SECOND, instant
 from edc.transport import Frame, Request
 
 Stream = Literal["trade", "bookTicker"]
 _MOST_STREAMS = 50
 _FAILED = 400
+_PAGE = 500
+_REMEMBERED = 7 * 86_400 * SECOND
 
 
 class GeminiVendorOptions(VendorOptions):
@@ -104,18 +108,28 @@ class GeminiStream:
 
     messages_per_second = 5.0
     keepalive: Keepalive | None = None
+    history_every = 1.0
+    """120 requests a minute are said to be allowed."""
+    overlap = 60.0
+    coarse = 0.0
+    confirms = True
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, GeminiFeedOptions)
         options = plan.options
+        self._rest_url = str(plan.vendor_options.rest_url)
+        self._asked_from = 0
         self.url = str(plan.vendor_options.url)
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._rows = _rows(plan)
         self.topics = {
-            f"{name}@{stream}": name
+            f"{name}@{stream}": self._rows.symbols.of(name)[0]
             for name in self._rows.symbols.names
             for stream in options.streams
         }
+        trades = self._rows.symbols.names if "trade" in options.streams else ()
+        self._names = {self._rows.symbols.of(name)[0]: name for name in trades}
+        self.spans = [("trade", symbol) for symbol in self._names]
         self._asked = dict(enumerate(self.topics, 1))
         self._last: dict[str, float] = {}
 
@@ -140,7 +154,9 @@ class GeminiStream:
         return Answer(accepted=(topic,))
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The events of a frame."""
+        """The events of a frame, or the trades of a page of history."""
+        if frame.status:
+            return _answered(self._rows, frame)
         try:
             said = _frame(frame.data)
             if said.E is not None and said.s and not said.e:
@@ -170,6 +186,32 @@ class GeminiStream:
             yield self._rows.price(said.s, time, said.c, "last")
             self._last[said.s] = said.c
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The trades after a time; of a full page, those after the last but one millisecond."""
+        start = hole.started_at
+        if last is not None:
+            end = newest(last)
+            if len(last) < _PAGE or end is None or end >= hole.ended_at:
+                return None
+            start = end - MILLISECOND
+            if start <= self._asked_from:
+                return None
+        self._asked_from = start
+        name = self._names[hole.symbol]
+        params = {"timestamp": str(start // MILLISECOND), "limit_trades": str(_PAGE)}
+        return Request(f"{self._rest_url}/v1/trades/{name}", params, about=name)
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """Where the last page is not full, or holds what the one before it ended with.
+
+        Of a full page it is not confirmed that it begins where it was asked to.
+        """
+        first = oldest(last)
+        if hole.started_at < asked_ns - _REMEMBERED:
+            return False
+        since = max(hole.started_at, self._asked_from + MILLISECOND)
+        return len(last) < _PAGE or (first is not None and first <= since)
+
 
 class GeminiRest:
     """The last trades of each pair."""
@@ -183,25 +225,29 @@ class GeminiRest:
     def requests(self) -> Sequence[Request]:
         """One for each pair."""
         return [
-            Request(f"{self._url}/{name}", {"limit_trades": "500"}, about=name)
+            Request(f"{self._url}/{name}", {"limit_trades": str(_PAGE)}, about=name)
             for name in self._rows.symbols.names
         ]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The trades of an answer; it does not say whose they are, so the request does."""
-        rows = listed(frame, "Gemini")
+        """The trades of an answer."""
+        return _answered(self._rows, frame)
 
-        def trade(raw: Raw) -> Iterator[Event]:
-            data = _rest_trade(raw)
-            known = data.type in ("buy", "sell")
-            yield self._rows.trade(
-                *(frame.about, instant(data.timestampms, MILLISECOND), data.price, data.amount),
-                trade_id=str(data.tid),
-                side=data.type if known else None,
-                conditions=None if known else data.type,
-            )
 
-        return each(rows, trade)
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    """The trades of an answer; it does not say whose they are, so the request does."""
+
+    def trade(raw: Raw) -> Iterator[Event]:
+        data = _rest_trade(raw)
+        known = data.type in ("buy", "sell")
+        yield rows.trade(
+            *(frame.about, instant(data.timestampms, MILLISECOND), data.price, data.amount),
+            trade_id=str(data.tid),
+            side=data.type if known else None,
+            conditions=None if known else data.type,
+        )
+
+    return each(listed(frame, "Gemini"), trade)
 
 
 def _build(plan: FeedPlan) -> Adapter:

@@ -12,7 +12,7 @@ for as the config writes them, plain lower case as upper case.
 * `activeAssetCtx` (of spot coins `activeSpotAssetCtx`) has no time: its mark and its oracle price
   become ref_px, mark and index, at the time of receipt, when they change.
 * The venue ends a connection that has not spoken for a minute. A first frame may be plain text.
-* REST knows only the last few trades: a longer gap is lost for good, and nothing says how long.
+* REST knows only the last few trades: a longer gap is filled as far as they go, the rest is lost.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +29,7 @@ from edc.adapters import (
     Duration,
     FeedOptions,
     FeedPlan,
+    Hole,
     HttpUrl,
     Instrument,
     Instruments,
@@ -41,7 +42,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed, refused
+from edc.rows import Rows, each, listed, oldest, refused
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -146,6 +147,11 @@ class HyperliquidStream:
     messages_per_second = 20.0
     """Two thousand a minute are allowed."""
     keepalive: Keepalive | None = Keepalive('{"method":"ping"}', 30.0)
+    history_every = 1.1
+    """`recentTrades` weighs 20 and more of 1,200 a minute."""
+    overlap = 2.0
+    coarse = 0.0
+    confirms = False
 
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, HyperliquidFeedOptions)
@@ -159,6 +165,10 @@ class HyperliquidStream:
             for stream in options.streams
             for name in symbols.names
         }
+        self._rest_url = str(plan.vendor_options.rest_url)
+        self._names = {symbols.of(name)[0]: name for name in symbols.names}
+        trades = self._names if "trades" in options.streams else ()
+        self.spans = [("trade", symbol) for symbol in trades]
         self._prices: dict[tuple[str, str], float] = {}
         self._events: dict[str, Callable[[Raw, int], Sequence[Event]]] = {
             "trades": self._trades,
@@ -200,7 +210,9 @@ class HyperliquidStream:
         return Answer(refused=dict.fromkeys(named, text[:200]))
 
     def decode(self, frame: Frame) -> Sequence[Event]:
-        """The events of a channel's frame."""
+        """The events of a channel's frame, or the trades of a list of recent ones."""
+        if frame.status:
+            return _answered(self._rows, frame)
         try:
             said = _frame(frame.data)
             make = self._events.get(said.channel)
@@ -237,6 +249,16 @@ class HyperliquidStream:
                 self._prices[told.coin, kind] = price
         return events
 
+    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
+        """The list of recent trades: there is no other."""
+        return None if last is not None else _recent(self._rest_url, self._names[hole.symbol])
+
+    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
+        """Where the list begins before the hole; how long it may be, nobody says."""
+        del asked_ns
+        first = oldest(last)
+        return first is not None and first < hole.started_at
+
 
 class HyperliquidRest:
     """The few last trades of each coin."""
@@ -244,24 +266,25 @@ class HyperliquidRest:
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, HyperliquidFeedOptions)
         self.interval = plan.options.interval
-        self._url = f"{plan.vendor_options.rest_url}/info"
+        self._url = str(plan.vendor_options.rest_url)
         self._rows = Rows(Symbols(plan, _call), "HYPERLIQUID")
 
     def requests(self) -> Sequence[Request]:
         """One for each coin."""
-        return [
-            Request(
-                self._url,
-                headers=_JSON,
-                body=msgspec.json.encode({"type": "recentTrades", "coin": name}),
-            )
-            for name in self._rows.symbols.names
-        ]
+        return [_recent(self._url, name) for name in self._rows.symbols.names]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of an answer."""
-        trades = listed(frame, "Hyperliquid")
-        return each(trades, lambda raw: _made(self._rows, raw))
+        return _answered(self._rows, frame)
+
+
+def _recent(url: str, name: str) -> Request:
+    body = msgspec.json.encode({"type": "recentTrades", "coin": name})
+    return Request(f"{url}/info", headers=_JSON, body=body)
+
+
+def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
+    return each(listed(frame, "Hyperliquid"), lambda raw: _made(rows, raw))
 
 
 def _build(plan: FeedPlan) -> Adapter:

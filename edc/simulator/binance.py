@@ -12,7 +12,12 @@ from aiohttp import web
 
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
-_KINDS: dict[str, Kind] = {"trade": "trade", "bookTicker": "quote", "avgPrice": "ref_px"}
+_KINDS: dict[str, Kind] = {
+    "trade": "trade",
+    "aggTrade": "trade",
+    "bookTicker": "quote",
+    "avgPrice": "ref_px",
+}
 _FIRST_ID = 3_735_683_000
 
 
@@ -25,7 +30,12 @@ class BinanceVenue(Venue):
             "channel": "spot",
             "streams": ["trade", "bookTicker", "avgPrice"],
             "symbols": {"crypto": ["btcusdt", "ethusdt"]},
-        }
+        },
+        "aggregates": {
+            "channel": "spot",
+            "streams": ["aggTrade", "bookTicker"],
+            "symbols": {"crypto": ["btcusdt", "ethusdt"]},
+        },
     }
 
     def routes(self) -> Sequence[web.RouteDef]:
@@ -33,6 +43,7 @@ class BinanceVenue(Venue):
         return [
             web.get("/api/v3/trades", self._trades),
             web.get("/api/v3/historicalTrades", self._trades),
+            web.get("/api/v3/aggTrades", self._aggregates),
             web.get("/api/v3/ticker/bookTicker", self._books),
             web.get("/api/v3/exchangeInfo", self.instruments(self._info)),
         ]
@@ -77,7 +88,9 @@ class BinanceVenue(Venue):
         scale = 1 if "timeUnit=MICROSECOND" in line.request.query_string else 1000
         time = tick.us // scale
         data: dict[str, Any]
-        if topic.kind == "trade":
+        if topic.channel == "aggTrade":
+            data = {"e": "aggTrade", "E": time, "s": tick.name, **_aggregate(tick, scale)}
+        elif topic.kind == "trade":
             data = {"e": "trade", "E": time, "s": tick.name, "t": _FIRST_ID + tick.number}
             data |= {"p": f"{tick.price:.8f}", "q": f"{tick.size:.8f}", "T": time}
             data |= {"m": not tick.bought, "M": True}
@@ -118,6 +131,19 @@ class BinanceVenue(Venue):
             ]
         )
 
+    async def _aggregates(self, request: web.Request) -> web.Response:
+        """The first aggregates of a time, which is at most an hour; one for each trade."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        start, end = (int(request.query[each]) for each in ("startTime", "endTime"))
+        if end - start > 3_600_000:  # noqa: PLR2004 - the venue's
+            return web.json_response({"code": -1127, "msg": "More than an hour"}, status=400)
+        trades = self.market.history.get(request.query["symbol"], [])
+        found = [tick for tick in trades if start <= tick.us // 1000 <= end]
+        scale = 1 if request.headers.get("X-MBX-TIME-UNIT") == "MICROSECOND" else 1000
+        page = found[: int(request.query["limit"])]
+        return web.json_response([_aggregate(tick, scale) for tick in page])
+
     async def _books(self, request: web.Request) -> web.Response:
         wrong = self.polled()
         if wrong is not None:
@@ -137,6 +163,19 @@ class BinanceVenue(Venue):
                 if quote is not None
             ]
         )
+
+
+def _aggregate(tick: Tick, scale: int) -> dict[str, Any]:
+    return {
+        "a": _FIRST_ID + tick.number,
+        "p": f"{tick.price:.8f}",
+        "q": f"{tick.size:.8f}",
+        "f": 100 + tick.number,
+        "l": 100 + tick.number,
+        "T": tick.us // scale,
+        "m": not tick.bought,
+        "M": True,
+    }
 
 
 SIMULATOR = BinanceVenue

@@ -26,7 +26,19 @@ class BitfinexVenue(Venue):
     def routes(self) -> Sequence[web.RouteDef]:
         """Pairs by the venue's own codes, and what those mean."""
         path = "/v2/conf/pub:list:pair:exchange,pub:map:currency:sym"
-        return [web.get(path, self.instruments(self._listed))]
+        return [
+            web.get(path, self.instruments(self._listed)),
+            web.get("/v2/trades/{name}/hist", self._past),
+        ]
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """The trades of a time, oldest first."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        start, end = (int(request.query[each]) for each in ("start", "end"))
+        trades = self.market.history.get(request.match_info["name"], [])
+        found = [tick for tick in trades if start <= tick.us // 1000 <= end]
+        return web.json_response([_row(tick) for tick in found[: int(request.query["limit"])]])
 
     def _listed(self, _request: web.Request) -> object:
         codes = {"USDT": "UST", "USDC": "UDC"}
@@ -72,13 +84,16 @@ class BitfinexVenue(Venue):
         """One event an array; a book's level goes before the next one comes."""
         number = line.state["numbers"][topic]
         if topic.kind == "trade":
-            amount = tick.size if tick.bought else -tick.size
-            row = [382_489_562 + tick.us % 10**8, tick.us // 1000, amount, tick.price]
-            payload: list[Any] = ["te", row]
+            payload: list[Any] = ["te", _row(tick)]
         else:
             rows = [[tick.bid, 1, tick.bid_size], [tick.ask, 2, -tick.ask_size]]
             payload = [rows]
         return json.dumps([number, *payload, *self._tail(line, tick.us)]).encode()
+
+
+def _row(tick: Tick) -> list[float]:
+    amount = tick.size if tick.bought else -tick.size
+    return [382_489_562 + tick.us % 10**9, tick.us // 1000, amount, tick.price]
 
 
 SIMULATOR = BitfinexVenue

@@ -21,7 +21,31 @@ class BitstampVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The markets."""
-        return [web.get("/api/v2/markets/", self.instruments(self._listed))]
+        return [
+            web.get("/api/v2/markets/", self.instruments(self._listed)),
+            web.get("/api/v2/transactions/{name}/", self._past),
+        ]
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """The trades of the last minute, hour or day, newest first, times in whole seconds."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        seconds = {"minute": 60, "hour": 3600, "day": 86_400}[request.query["time"]]
+        since = self._now_ns() // 1000 - seconds * 10**6
+        trades = self.market.history.get(request.match_info["name"], [])
+        return web.json_response(
+            [
+                {
+                    "date": str(tick.us // 10**6),
+                    "tid": str(_number(tick)),
+                    "price": f"{tick.price:.2f}",
+                    "amount": f"{tick.size:.8f}",
+                    "type": "0" if tick.bought else "1",
+                }
+                for tick in reversed(trades)
+                if tick.us >= since
+            ]
+        )
 
     def _listed(self, _request: web.Request) -> object:
         return [
@@ -59,7 +83,7 @@ class BitstampVenue(Venue):
         del line
         data: dict[str, Any] = {"timestamp": str(tick.us // 10**6), "microtimestamp": str(tick.us)}
         if topic.kind == "trade":
-            data |= {"id": 216_000_000 + tick.us % 10**6, "type": 0 if tick.bought else 1}
+            data |= {"id": _number(tick), "type": 0 if tick.bought else 1}
             data |= {"price_str": f"{tick.price:.2f}", "price": tick.price + 1e-9}
             data |= {"amount_str": f"{tick.size:.8f}", "amount": tick.size + 1e-9}
         else:
@@ -67,6 +91,11 @@ class BitstampVenue(Venue):
             data |= {"asks": [[f"{tick.ask:.2f}", f"{tick.ask_size:.8f}"], ["9.0", "2.0"]]}
         event = "trade" if topic.kind == "trade" else "data"
         return json.dumps({"data": data, "channel": topic.channel, "event": event}).encode()
+
+
+def _number(tick: Tick) -> int:
+    """One count for all markets."""
+    return 216_000_000 + tick.us % 10**10
 
 
 SIMULATOR = BitstampVenue

@@ -22,14 +22,41 @@ class BybitVenue(Venue):
         "linear": {"channel": "linear", "symbols": {"crypto": ["BTCUSDT", "FOOUSDT"]}},
     }
     refuses = ("FOOUSDT",)
+    forgets = True
 
     def options(self) -> dict[str, Any]:
         """The address ends before the category."""
         return {"url": f"{self.url}/v5/public", "rest_url": self.rest_url}
 
     def routes(self) -> Sequence[web.RouteDef]:
-        """The instruments of a category, ten a page."""
-        return [web.get("/v5/market/instruments-info", self.instruments(self._listed))]
+        """The instruments of a category, page by page, and the last trades."""
+        return [
+            web.get("/v5/market/instruments-info", self.instruments(self._listed)),
+            web.get("/v5/market/recent-trade", self._recent),
+        ]
+
+    async def _recent(self, request: web.Request) -> web.Response:
+        """No more than sixty of spot, newest first."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        most = min(int(request.query["limit"]), 60 if request.query["category"] == "spot" else 1000)
+        trades = self.market.history.get(request.query["symbol"], [])[-most:]
+        rows = [
+            {
+                "execId": str(uuid.UUID(int=tick.us)),
+                "symbol": tick.name,
+                "price": f"{tick.price:.2f}",
+                "size": f"{tick.size:.4f}",
+                "side": "Buy" if tick.bought else "Sell",
+                "time": str(tick.us // 1000),
+                "isBlockTrade": False,
+                "isRPITrade": False,
+                "seq": str(tick.us),
+            }
+            for tick in reversed(trades)
+        ]
+        result = {"category": request.query["category"], "list": rows}
+        return web.json_response({"retCode": 0, "retMsg": "OK", "result": result})
 
     def _listed(self, request: web.Request) -> object:
         first = int(request.query.get("cursor", "0"))

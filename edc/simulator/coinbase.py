@@ -46,6 +46,7 @@ class CoinbaseVenue(Venue):
             web.get("/products/{name}/trades", self._trades),
             web.get("/products", self.instruments(self._products)),
             web.get("/api/v3/brokerage/market/products", self.instruments(self._markets)),
+            web.get("/api/v3/brokerage/market/products/{name}/ticker", self._past),
         ]
 
     def _products(self, _request: web.Request) -> object:
@@ -116,9 +117,7 @@ class CoinbaseVenue(Venue):
     def _render_advanced(self, topic: Topic, tick: Tick, line: Line) -> bytes:
         event: dict[str, Any]
         if topic.kind == "trade":
-            trade = {**_trade(tick), "product_id": tick.name, "time": _iso(tick.us)}
-            trade |= {"trade_id": str(trade["trade_id"]), "side": str(trade["side"]).upper()}
-            event = {"type": "update", "trades": [trade]}
+            event = {"type": "update", "trades": [_advanced(tick)]}
         else:
             sides = (("bid", tick.bid, tick.bid_size), ("offer", tick.ask, tick.ask_size))
             updates = [
@@ -134,6 +133,17 @@ class CoinbaseVenue(Venue):
         channel = "l2_data" if topic.kind == "quote" else topic.channel
         said = {"channel": channel, "client_id": "", "timestamp": _iso(tick.us)}
         return json.dumps({**said, "sequence_num": _next(line), "events": [event]}).encode()
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """The last trades of a time in whole seconds, newest first."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        start, end = (int(request.query[each]) * 10**6 for each in ("start", "end"))
+        trades = self.market.history.get(request.match_info["name"], [])
+        found = [tick for tick in trades if start <= tick.us <= end]
+        page = found[-int(request.query["limit"]) :]
+        rows = [{**_advanced(tick), "bid": "", "ask": ""} for tick in reversed(page)]
+        return web.json_response({"trades": rows, "best_bid": "", "best_ask": ""})
 
     async def _trades(self, request: web.Request) -> web.Response:
         wrong = self.polled()
@@ -154,6 +164,11 @@ def _next(line: Line) -> int:
     number: int = line.state.get("sequence", -1) + 1
     line.state["sequence"] = number
     return number
+
+
+def _advanced(tick: Tick) -> dict[str, Any]:
+    trade = {**_trade(tick), "product_id": tick.name, "time": _iso(tick.us)}
+    return trade | {"trade_id": str(trade["trade_id"]), "side": str(trade["side"]).upper()}
 
 
 def _trade(tick: Tick) -> dict[str, Any]:

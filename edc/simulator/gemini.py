@@ -21,7 +21,33 @@ class GeminiVenue(Venue):
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The names of all pairs."""
-        return [web.get("/v1/symbols", self.instruments(self._listed))]
+        return [
+            web.get("/v1/symbols", self.instruments(self._listed)),
+            web.get("/v1/trades/{name}", self._past),
+        ]
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """The first trades after a time, each page newest first."""
+        if (wrong := self.polled()) is not None:
+            return wrong
+        since = int(request.query["timestamp"])
+        trades = self.market.history.get(request.match_info["name"], [])
+        found = [tick for tick in trades if tick.us // 1000 > since]
+        page = found[: int(request.query["limit_trades"])]
+        return web.json_response(
+            [
+                {
+                    "timestamp": tick.us // 10**6,
+                    "timestampms": tick.us // 1000,
+                    "tid": _number(tick),
+                    "price": f"{tick.price:.5f}",
+                    "amount": f"{tick.size:.10f}",
+                    "exchange": "gemini",
+                    "type": "buy" if tick.bought else "sell",
+                }
+                for tick in reversed(page)
+            ]
+        )
 
     def _listed(self, _request: web.Request) -> object:
         return [name.lower() for name, _, _ in self.pairs("{}{}")]
@@ -47,13 +73,17 @@ class GeminiVenue(Venue):
         del line
         data: dict[str, Any] = {"E": tick.us * 1000 + 123, "s": tick.name}
         if topic.kind == "trade":
-            data |= {"t": 2_840_141_014_190_422 + tick.us % 10**9, "m": not tick.bought}
+            data |= {"t": _number(tick), "m": not tick.bought}
             data |= {"p": f"{tick.price:.5f}", "q": f"{tick.size:.10f}"}
         else:
             data |= {"u": 1_764_549_594_389_752 + 9 * tick.number}
             data |= {"b": f"{tick.bid:.7f}", "B": f"{tick.bid_size:.8f}"}
             data |= {"a": f"{tick.ask:.7f}", "A": f"{tick.ask_size:.8f}"}
         return json.dumps(data).encode()
+
+
+def _number(tick: Tick) -> int:
+    return 2_840_141_014_190_422 + tick.us % 10**10
 
 
 SIMULATOR = GeminiVenue

@@ -22,6 +22,7 @@ class HyperliquidVenue(Venue):
         }
     }
     refuses = ("NONE",)
+    forgets = True
 
     def ours(self, name: str) -> str:
         """In lower case."""
@@ -90,7 +91,7 @@ class HyperliquidVenue(Venue):
         wrong = self.polled()
         if wrong is not None:
             return wrong
-        trades = self.market.history.get(asked["coin"], [])[-10:]
+        trades = self.market.history.get(asked["coin"], [])[-30:]
         return web.json_response([_trade(tick) for tick in trades])
 
 

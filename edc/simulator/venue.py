@@ -177,6 +177,8 @@ class Venue:
         "ref_px": ("price",),
     }
     """The columns that tell whether an event was recorded, as `rows` makes them."""
+    forgets: ClassVar[bool] = False
+    """Its history is a list of the last trades."""
     entitles: ClassVar[bool] = False
     """It has plans, which may not include what is asked for."""
     refuses: ClassVar[Collection[str]] = ()
