@@ -399,6 +399,11 @@ class Ingest:
         """True while a connection stands that has delivered data."""
         return any(line.data_frames for line in self._lines.values())
 
+    @property
+    def settled(self) -> bool:
+        """True while each connection that stands has heard what it will get of what it asked."""
+        return all(line.settled for line in self._lines.values())
+
     def silent(self, cause: str) -> None:
         """The last connection is gone: a gap runs from the last data until data comes again."""
         self._ask_again()

@@ -18,6 +18,8 @@ from edc.audit.coverage import Cause, Day
 from edc.audit.verdict import Report as Audit
 from edc.inspection import Report, Table
 from edc.logs import printable
+from edc.online import Found as Asked
+from edc.online import Report as Online
 from edc.times import SECOND
 
 _STYLES = {"live": "green", "failed": "bold red", "waiting": "yellow", "stopped": "dim"}
@@ -152,6 +154,53 @@ def audited(found: Audit) -> RenderableType:
     verdict = "sound" if found.sound else f"{number} finding{'s' if number > 1 else ''}"
     read = f"{found.rows:,} rows in {found.files:,} files: {verdict}"
     return Group(*parts, Text(read, "green" if found.sound else "bold red"))
+
+
+def asked(found: Online) -> RenderableType:
+    """What `edc check --online` was told by the vendors."""
+    rows = _table("feed", "vendor", "answer", "reached", "connected", "first data", "lag", "budget")
+    notes: list[RenderableType] = []
+    for each in found.feeds:
+        rows.add_row(
+            each.feed,
+            f"{each.vendor}\n{printable(each.host)}",
+            Text(_ANSWERS[each.state], _ANSWER_STYLES.get(each.state, "red")),
+            *map(_millis, (each.reached_ms, each.connected_ms, each.first_data_ms, each.lag_ms)),
+            _budget(each, found.connections.get(each.vendor, 0)),
+        )
+        if each.problem:
+            notes.append(_line(f"{each.feed}: {each.problem}", "red"))
+        notes += [
+            _line(f"{each.feed}: {name}: {why}", "yellow") for name, why in each.refused.items()
+        ]
+        if each.lag_ms is not None and each.lag_ms < 0:
+            notes.append(_line(f"{each.feed}: our clock is behind the vendor's", "yellow"))
+    return Group(rows, *notes)
+
+
+_ANSWERS = {
+    "ok": "data",
+    "partial": "data, but not of all symbols",
+    "closed": "connected; its market is closed",
+    "silent": "connected, but no data",
+    "refused": "refused",
+    "unreachable": "not reached",
+    "posted": "waits for posts",
+}
+_ANSWER_STYLES = {"ok": "green", "closed": "green", "posted": "green", "partial": "yellow"}
+
+
+def _millis(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f} ms"
+
+
+def _budget(found: Asked, taken: int) -> str:
+    """What it takes of what the vendor allows, as far as that is known."""
+    if found.requests_per_minute is not None:
+        return f"{found.requests_per_minute:,.3g} requests a minute"
+    limit = "" if found.symbols_limit is None else f" of {found.symbols_limit:,}"
+    number = "" if taken < 2 else f", {taken} connections"  # noqa: PLR2004 - the plural
+    return f"{found.symbols:,}{limit} symbols{number}"
 
 
 def _of_day(day: Day) -> Sequence[RenderableType]:

@@ -58,6 +58,10 @@ class Feed:
     listing: Listing | None = None
     """What the vendor says of the feed's symbols, where it lists what it trades."""
     required: bool = True
+    symbols: int = 0
+    """How many it asks for."""
+    symbols_limit: int | None = None
+    """How many one connection takes."""
 
 
 def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = None) -> list[Feed]:
@@ -196,7 +200,8 @@ def _feeds(section: _Section) -> Iterator[Feed]:
     """The connections that a section takes."""
     options = section.plan.options
     most = section.vendor.most_symbols
-    parts = list(_parts(options.symbols, most(options) if most else None))
+    limit = most(options) if most else None
+    parts = list(_parts(options.symbols, limit))
     for number, symbols in enumerate(parts, 1):
         plan = replace(section.plan, options=options.model_copy(update={"symbols": symbols}))
         listing = Listing(section.vendor, plan)
@@ -210,6 +215,8 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             connections=options.connections,
             listing=listing if listing.requests else None,
             required=options.required,
+            symbols=sum(map(len, symbols.values())),
+            symbols_limit=limit,
         )
 
 

@@ -193,6 +193,10 @@ SEES = {
         *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
         *("plan", "queues", "retry", "transport", "transport.sockets"),
     ),
+    "edc.online": (
+        *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger"),
+        *("metrics", "plan", "queues", "times", "transport", "transport.sockets"),
+    ),
     "edc.upkeep.housekeeping": (
         *(
             "upkeep.compaction",
@@ -230,7 +234,7 @@ SEES = {
         "simulator.tiingo",
         "simulator.venue",
     ),
-    "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "times"),
+    "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "online", "times"),
     "edc.cli": (
         *("cli.daemon", "cli.frames", "cli.lake", "cli.query", "cli.setup", "cli.terminal"),
     ),
@@ -254,8 +258,8 @@ SEES = {
         *("upkeep.quarantine", "upkeep.retention"),
     ),
     "edc.cli.setup": (
-        *("adapters", "cli.terminal", "config", "errors", "files", "plan", "storage"),
-        "transport.libraries",
+        *("adapters", "cli.terminal", "config", "errors", "files", "live", "online", "plan"),
+        *("storage", "transport.libraries"),
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""

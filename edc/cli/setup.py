@@ -1,30 +1,64 @@
 """What needs neither a daemon nor a lake: `edc check`, `edc vendors`."""
 
+import asyncio
+import logging
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from edc import adapters
+import typer
+
+from edc import adapters, live, online
+from edc.cli import terminal
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
     JsonOption,
+    err,
     errors,
     out,
     print_json,
+    seconds_of,
+    show,
 )
-from edc.config import load
+from edc.config import Settings, load
 from edc.errors import ConfigError
 from edc.files import write_problem
-from edc.plan import key_variable, plan_feeds
+from edc.plan import Feed, key_variable, plan_feeds
 from edc.storage import check_storage
 from edc.transport.libraries import library
 
 
-def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
-    """Check the configuration, without network and without changing anything."""
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    *,
+    online_: Annotated[
+        bool,
+        typer.Option("--online", help="Connect and subscribe once, and tell what vendors say."),
+    ] = False,
+    feeds: Annotated[
+        str | None,
+        typer.Option(help="Names of feeds, joined by commas; all of the file if left out."),
+    ] = None,
+    within: Annotated[
+        str, typer.Option(help="With --online: how long a feed may take.", metavar="DURATION")
+    ] = "12s",
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration, without network and without changing anything.
+
+    With --online each feed is taken for a moment too: does its vendor's name resolve, does it
+    answer, does it take the key, which symbols does it refuse, does data come, and if not, is its
+    market closed. Nothing is kept, and a daemon may run meanwhile, though the connections count
+    against the vendor's limit. Exits with 2 if something must be edited (key, plan, symbols), with
+    1 if a vendor cannot be reached or is silent in an open market.
+
+    Example:  edc check --online --feeds crypto
+    """
     with errors():
         settings = load(config)
-        planned = plan_feeds(settings, config)
+        names = None if feeds is None else [name.strip() for name in feeds.split(",")]
+        planned = plan_feeds(settings, config, names)
         library(settings.transport.websocket)
         check_storage(settings.storage)
         problem = write_problem(settings.storage.home)
@@ -33,6 +67,8 @@ def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
             raise ConfigError(
                 f"{config}: [storage] {key}", problem, "choose a folder edc may write"
             )
+        if online_:
+            raise typer.Exit(_asked(settings, planned, within, as_json=as_json))
         answer = {
             feed.name: {
                 "vendor": feed.vendor,
@@ -48,6 +84,19 @@ def check(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
         for name, facts in answer.items():
             out.print(f"{name}: {facts['source']} by {facts['kind']}", highlight=False)
         out.print(f"{config} is fine; the lake is {settings.storage.path}", highlight=False)
+
+
+def _asked(settings: Settings, planned: list[Feed], within: str, *, as_json: bool) -> int:
+    """Ask the vendors and show what they said; the exit code."""
+    if not terminal.debugging:
+        logging.getLogger("edc").setLevel(logging.CRITICAL)  # the answer says it all
+    seconds = seconds_of(within) or 0.0
+    waiting = err.status("asking the vendors") if err.is_terminal else nullcontext()
+    with waiting:
+        connect = library(settings.transport.websocket)
+        report = asyncio.run(online.ask(planned, connect, within=seconds))
+    show(report, as_json=as_json, table=live.asked)
+    return max((found.exit_code for found in report.feeds), default=0)
 
 
 def vendors(*, as_json: JsonOption = False) -> None:
