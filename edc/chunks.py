@@ -8,14 +8,14 @@ import msgspec
 import polars as pl
 
 from edc.events import Gap, Row, epochs, to_frame
-from edc.wire import Batch, Wire, wire_epochs, wire_frame
+from edc.wire import Batch, Wire, wire_rows
 
 
 @dataclass(slots=True)
 class MadeChunk:
     """Rows, the connection epoch of each, and what became none.
 
-    `refused` are rows whose values fit no column, `unread` messages that have no row, one each.
+    `refused` are rows whose values fit no column, `unread` frames that have no row.
     """
 
     frame: pl.DataFrame
@@ -64,9 +64,10 @@ def _epochs(rows: Sequence[Row]) -> pl.Series:
 
 
 def _of_batches(event_type: str, batches: Sequence[Batch], timezone: str) -> MadeChunk:
-    """The rows of batches of one wire. One message without a row is found by halving."""
+    """The rows of batches of one wire. One frame of a form without a row is found by halving."""
     try:
-        return MadeChunk(wire_frame(batches, timezone), wire_epochs(batches))
+        frame, epochs, unread = wire_rows(batches, timezone)
+        return MadeChunk(frame, epochs, unread=unread)
     except Exception:  # noqa: BLE001 - as above
         halves = _halves(batches)
         if halves is None:
@@ -75,15 +76,15 @@ def _of_batches(event_type: str, batches: Sequence[Batch], timezone: str) -> Mad
 
 
 def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]] | None:
-    """Half of the batches, or of the messages of the only one; None for a single message."""
+    """Half of the batches, or of the frames of the only one; None for a single frame."""
     if len(batches) > 1:
         return batches[: len(batches) // 2], batches[len(batches) // 2 :]
-    middle = len(batches[0].messages) // 2
+    middle = len(batches[0].frames) // 2
     if not middle:
         return None
-    first, last = batches[0].messages[:middle], batches[0].messages[middle:]
+    first, last = batches[0].frames[:middle], batches[0].frames[middle:]
     of = msgspec.structs.replace
-    return [of(batches[0], messages=first)], [of(batches[0], messages=last)]
+    return [of(batches[0], frames=first)], [of(batches[0], frames=last)]
 
 
 def _joined(parts: Sequence[MadeChunk]) -> MadeChunk:

@@ -68,6 +68,8 @@ class Deliver:
         self._reach = reach
         self._latencies = latencies or Latencies()
         self.durable: Mapping[str, int] = {}
+        self.handed_on = False
+        """True once something went the long way after all: it may wait in the queue of another."""
         self._awaited: list[tuple[int, asyncio.Future[None]]] = []
         """Who waits for so many rows to be on disk."""
         self._ordinals = Ordinals()
@@ -172,14 +174,22 @@ class Deliver:
         self._spool.check()
         if self._unwritten is not None:
             await self._append(self._unwritten)
-        reach = self._reach()
+        reach = dict(self._reach())
         until = self._queue.accepted
         while self._queue.taken < until:
             made = await asyncio.to_thread(self._make, self._queue.drain(PLENTY))
+            if made.unread:
+                self.handed_on = True
+                for batch in made.unread:
+                    feed = batch.origin.feed
+                    reach[feed] = min(reach[feed], batch.since_ns)
+                    batch.again(batch)
+                until = self._queue.accepted
             self._refuse(made)
             if made.frame.height:
                 await self._append(made)
         self.durable = reach
+        self._queue.stored = until
         waiting, self._awaited = self._awaited, []
         for number, future in waiting:
             if number > until:
@@ -219,7 +229,7 @@ class Deliver:
         return made
 
     def _refuse(self, made: MadeChunk) -> None:
-        """Tell of rows that fit no column; what is still a message goes the long way."""
+        """Tell of rows that fit no column."""
         if made.refused:
             log.error(
                 "%d rows fit no column and are lost, the first is %s",
@@ -229,8 +239,6 @@ class Deliver:
             )
         for row in made.refused:
             self._on_refused(row)
-        for batch in made.unread:
-            batch.again(batch)
 
     async def _write_batches(self) -> Written:
         """Write all chunks that are there now, about `max_rows` rows at a time."""

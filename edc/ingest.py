@@ -10,9 +10,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
-from typing import Any
-
-import msgspec
 
 from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
@@ -27,7 +24,7 @@ from edc.sequences import Rising, Sequences
 from edc.times import SECOND
 from edc.transport import Frame, Heard
 from edc.watermarks import Watermark
-from edc.wire import Batch, Wire
+from edc.wire import Batch, Parts, Short
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +79,10 @@ class Ingest:
         self._begun = now_ns()
         self._silence: tuple[str, int] | None = None
         self._full: set[Queue] = set()
+        self._since: int | None = None
+        """While frames go the long way after all: until when nothing was missing before them."""
+        self._late: list[tuple[int, Queue, int]] = []
+        """The same, for what came of them and waits for the disk: how many rows of a queue."""
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
         # what is missing or dropped has to be known event by event
@@ -100,11 +101,18 @@ class Ingest:
 
     def reach(self) -> int:
         """Until when nothing is missing that has not been received or told to the ledger (ns)."""
+        if self._since is not None:
+            return self._since
         if self._silence is not None:
-            return self._silence[1]
-        received = self.stats.last_received_ns
-        last = min(received, max(self.stats.last_event_ns, received - _CLOCKS_DIFFER))
-        return max(self._begun, last)
+            reach = self._silence[1]
+        else:
+            received = self.stats.last_received_ns
+            last = min(received, max(self.stats.last_event_ns, received - _CLOCKS_DIFFER))
+            reach = max(self._begun, last)
+        if self._late:
+            self._late = [late for late in self._late if late[1].stored < late[2]]
+            reach = min([reach, *(since for since, _, _ in self._late)])
+        return reach
 
     def connected(self, adapter: Adapter, heard: Heard | None = None) -> int:
         """A connection stands; its events carry the epoch that is returned."""
@@ -176,18 +184,16 @@ class Ingest:
         stats = self.stats
         line = self._line_of(epoch)
         if line.short is not None and stats.state == "live" and line.settled:
-            try:
-                read = line.short.read(frames)
-                last = max([wire.event_time(messages[-1]) for wire, messages in read])
-            except (ValueError, msgspec.DecodeError):
-                pass
-            else:
+            since = self.reach()
+            short = self._short(line.short, line, frames, received_ns)
+            if short is not None:
+                parts, stats.last_event_ns = short
+                stats.last_received_ns = received_ns
                 stats.frames += len(frames)
                 stats.data_frames += len(frames)
                 line.data_frames += len(frames)
                 stats.received_bytes += sum(map(len, frames))
-                stats.last_event_ns, stats.last_received_ns = last, received_ns
-                return self._queue_messages(read, line.origin, received_ns)
+                return self._queue_frames(parts, line, received_ns, since)
         go_on = True
         for data in frames:
             go_on &= self._receive(Frame(data, received_ns, epoch))
@@ -198,31 +204,51 @@ class Ingest:
         line = self._line
         return line if line.origin.epoch == epoch else self._lines[epoch]
 
-    def _queue_messages(
-        self, read: Sequence[tuple[Wire, list[Any]]], origin: Origin, received_ns: int
-    ) -> bool:
-        go_on = True
-        decode = self._line_of(origin.epoch).decode
-        for wire, messages in read:
+    def _short(
+        self, short: Short, line: Line, frames: Sequence[bytes], received_ns: int
+    ) -> tuple[Parts, int] | None:
+        """The frames of each table, and the time of the last event; None if any goes the long way.
+
+        Only the last frame is read, which tells how far the feed has got.
+        """
+        try:
+            parts = short.parted(frames)
+            events = line.decode(Frame(frames[-1], received_ns, line.origin.epoch))
+            return parts, events[-1].event_time
+        except Exception:  # noqa: BLE001 - the long way says what it is, frame by frame
+            return None
+
+    def _queue_frames(self, parts: Parts, line: Line, received_ns: int, since: int) -> bool:
+        go_on, origin = True, line.origin
+        again = partial(self._again, line.decode)
+        for wire, frames in parts:
             queue = self._queues[wire.event_type]
-            again = partial(self._again, decode)
-            queue.put_batch(Batch(wire, origin, received_ns, messages, again))
-            self.stats.events[wire.event_type] += len(messages)
+            queue.put_batch(Batch(wire, origin, received_ns, since, frames, again))
+            self.stats.events[wire.event_type] += len(frames)
             if queue.must_wait:
                 self._full.add(queue)
                 go_on = False
         return go_on
 
     def _again(self, decode: Callable[[Frame], Sequence[Event]], batch: Batch) -> None:
-        """Messages that have no row go the long way, which says why."""
+        """Frames that turned out to have no row go the long way, which says why.
+
+        Until what comes of them is on disk, the feed has got no further than before them.
+        """
         line = Line(batch.origin, decode, None, None)
-        for message in batch.messages:
-            self.stats.events[batch.wire.event_type] -= 1
-            frame = Frame(batch.wire.frame(message), batch.received_ns, batch.origin.epoch)
-            try:
-                self._queue(self._events_of(frame, line), line, batch.received_ns)
-            except EdcError as error:  # a connection that has gone on is not ended by it
-                self._skip(frame, line.origin, Skippable("error", str(error)))
+        self.stats.events[batch.wire.event_type] -= len(batch.frames)
+        self._since = batch.since_ns
+        try:
+            for data in batch.frames:
+                frame = Frame(data, batch.received_ns, batch.origin.epoch)
+                try:
+                    self._queue(self._events_of(frame, line), line, batch.received_ns)
+                except EdcError as error:  # a connection that has gone on is not ended by it
+                    self._skip(frame, line.origin, Skippable("error", str(error)))
+        finally:
+            self._since = None
+        for queue in self._queues.values():
+            self._late.append((batch.since_ns, queue, queue.accepted))
 
     def receive(self, frame: Frame) -> bool:
         """Decode a frame and queue its events; see `Receiver.receive`."""

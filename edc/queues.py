@@ -35,7 +35,7 @@ class Queue:
 
     __slots__ = (
         *("_batched", "_has_room", "_rows", "_untroubled", "capacity", "dropped"),
-        *("event_type", "must_wait", "plenty", "taken", "when_full"),
+        *("event_type", "must_wait", "plenty", "stored", "taken", "when_full"),
     )
 
     def __init__(self, event_type: str, capacity: int, when_full: WhenFull) -> None:
@@ -50,6 +50,8 @@ class Queue:
         self._untroubled = min(PLENTY, capacity)
         self.taken = 0
         """Rows that have left it so far, dropped or drained."""
+        self.stored = 0
+        """How many of the rows that were taken are on disk, or dropped: all up to that one."""
         self._batched = 0
         """Rows in batches, but for one each: how many more rows there are than items."""
         self._rows: deque[Row | Batch] = deque()
@@ -74,7 +76,7 @@ class Queue:
         """Take all rows of a batch. Only for a queue that drops none."""
         assert self.when_full is WhenFull.BLOCK
         self._rows.append(batch)
-        self._batched += len(batch.messages) - 1
+        self._batched += len(batch.frames) - 1
         if len(self) >= self._untroubled:
             self.plenty.set()
             self.must_wait = len(self) >= self.capacity
@@ -116,7 +118,7 @@ class Queue:
             while before - len(self) < most:
                 each = rows.popleft()
                 taken.append(each)
-                self._batched -= len(each.messages) - 1 if isinstance(each, Batch) else 0
+                self._batched -= len(each.frames) - 1 if isinstance(each, Batch) else 0
         self.taken += before - len(self)
         if len(self) < self._untroubled:
             self.plenty.clear()

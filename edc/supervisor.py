@@ -369,9 +369,16 @@ class Supervisor:
             stored = await self.bus.store.flush()
         # the ledger comes last: rows that fit no column and damaged chunks add to it
         kinds = [kind for kind in self.lanes if kind != "gap"]
+        for kind in kinds:
+            self.lanes[kind].handed_on = False
         results = await asyncio.gather(
             *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
         )
+        if any(self.lanes[kind].handed_on for kind in kinds):  # to one that was done, perhaps
+            more = await asyncio.gather(
+                *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
+            )
+            results = list(map(_both, results, more))
         self._books.ledger.settle()
         results += await asyncio.gather(self.lanes["gap"].flush(), return_exceptions=True)
         problems = [each for each in results if isinstance(each, BaseException)]
@@ -490,3 +497,13 @@ def recover(settings: Settings) -> dict[str, Written]:
             supervisor.spool.close()
 
     return asyncio.run(work())
+
+
+def _both(
+    first: Written | BaseException, second: Written | BaseException
+) -> Written | BaseException:
+    """What two flushes of a lane have written, or the problem of one of them."""
+    if isinstance(first, Written) and isinstance(second, Written):
+        first.add(second)
+        return first
+    return first if isinstance(first, BaseException) else second

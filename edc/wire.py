@@ -1,118 +1,170 @@
 """The short way of a feed's commonest frames: columns are made of many messages at once.
 
-A message becomes an event one by one (`Adapter.decode`), or, where an adapter has a `Short`, it
-stays as it was read until a chunk is written; then `Wire.columns` makes the columns of all of them
-together. Both give the same rows. Whatever is not the commonest form goes the long way.
+A frame becomes events one by one (`Adapter.decode`), or, where an adapter has a `Short`, it stays
+as it was received until a chunk is written; then the columns of all of them are made together, from
+the text (`forms`). Both give the same rows: whatever is not proven to have the commonest form goes
+the long way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from edc.events import Origin, schema
+from edc.forms import Cells, Form, lines
 
-Values = pl.Series | list[Any] | str | None
+Values = pl.Series | list[Any] | str | int | None
 """A column: its values, or the one value that all rows have."""
 
+Columns = Callable[[Cells], Mapping[str, Values]]
+"""From the fields of messages to the columns of their rows. Those of the connection and those left
+out are not there. `received_ns` is among the fields. Raises ValueError, EdcError or a PolarsError
+where a message has no row."""
 
-class Wire(Protocol):
-    """Messages of one form, and the rows of one table that they make."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wire:
+    """Frames that each make one row of one table, by their forms."""
 
     event_type: str
+    forms: Sequence[tuple[Form, Columns]]
 
-    def columns(self, messages: list[Any]) -> Mapping[str, Values]:
-        """The columns of as many rows; those of the connection and those left out are not there.
 
-        Raises ValueError, TypeError or a PolarsError where a message has no row.
+Parts = Sequence[tuple[Wire, Sequence[bytes]]]
+"""The frames of each table."""
+
+
+class Short:
+    """Which frames go the short way: those of which some bytes, `where`, are among the keys.
+
+    What a key does not prove is proven when the rows are made.
+    """
+
+    def __init__(self, where: slice, wires: Mapping[bytes, Wire]) -> None:
+        self._where = where
+        self._wires = wires
+
+    def parted(self, frames: Sequence[bytes]) -> Parts:
+        """The frames of each table, in the order of receipt.
+
+        Raises KeyError where one goes the long way: then all of them do.
         """
-        ...
-
-    def event_time(self, message: Any) -> int:
-        """The time of one message, ns since the epoch. Raises ValueError."""
-        ...
-
-    def frame(self, message: Any) -> bytes:
-        """A frame with nothing but this message, as it was understood."""
-        ...
-
-
-class Short(Protocol):
-    """Reads frames of the commonest forms, many at once."""
-
-    def read(self, frames: Sequence[bytes]) -> Sequence[tuple[Wire, list[Any]]]:
-        """All messages, those of each form in the order of receipt.
-
-        Raises ValueError (msgspec's errors among them) where one frame has another form: then all
-        of them go the long way.
-        """
-        ...
+        where = self._where
+        parts: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
+        append = {key: parts[wire].append for key, wire in self._wires.items()}
+        for frame in frames:
+            append[frame[where]](frame)
+        return [(wire, some) for wire, some in parts.items() if some]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Messages of one form that came at one moment; see `Wire`.
+    """Frames of one kind that came at one moment; see `Wire`.
 
-    `again` takes back what turns out to have no row: it goes the long way, which says what is wrong
-    with it.
+    `since_ns` is until when nothing was missing before them. `again` takes back what turns out to
+    have no row: it goes the long way, which says what is wrong with it.
     """
 
     wire: Wire
     origin: Origin
     received_ns: int
-    messages: list[Any]
+    since_ns: int
+    frames: Sequence[bytes]
     again: Callable[["Batch"], None]
 
 
-def wire_frame(batches: Sequence[Batch], timezone: str) -> pl.DataFrame:
-    """The rows of batches of one wire, in the columns of their table. `ordinal` is 0.
+def wire_rows(
+    batches: Sequence[Batch], timezone: str
+) -> tuple[pl.DataFrame, pl.Series, list[Batch]]:
+    """The rows of batches of one wire, the epoch of each, and frames that have none of the forms.
 
-    Raises what `Wire.columns` raises.
+    In the columns of their table, in the order of receipt; `ordinal` is 0. Raises ValueError,
+    EdcError or a PolarsError where a frame has a form, but no row.
     """
-    wire, length = batches[0].wire, sum(len(batch.messages) for batch in batches)
-    given = wire.columns(list(chain.from_iterable(batch.messages for batch in batches)))
-    origins = [(batch.origin, len(batch.messages)) for batch in batches]
-    every: dict[str, Values | int] = {
-        "event_type": wire.event_type,
+    wire, sizes = batches[0].wire, [len(batch.frames) for batch in batches]
+    text = b"\n".join(chain.from_iterable(batch.frames for batch in batches))
+    column, whole = lines(text, sum(sizes)), text
+    batch = pl.Series(_spread(list(zip(range(len(sizes)), sizes, strict=True))), dtype=pl.UInt32)
+    left = pl.DataFrame({"line": column, "batch": batch}).with_row_index("row")
+    parts, rows = [], []
+    for form, columns in wire.forms:
+        fits = form.fits(left["line"])
+        if not fits.any():
+            continue
+        some, left = (left, left.clear()) if fits.all() else (left.filter(fits), left.filter(~fits))
+        if len(some) < len(column):
+            whole = str(some["line"].str.join("\n")[0]).encode()
+        cells = form.cells(whole)
+        cells["received_ns"] = _of_batch(batches, some["batch"], "received_ns")
+        parts.append(_frame(wire.event_type, batches, some["batch"], cells, columns, timezone))
+        rows.append(some)
+    found = pl.concat(rows) if rows else left.clear()
+    frame = pl.concat(parts) if parts else pl.DataFrame(schema=schema(wire.event_type, timezone))
+    if len(parts) > 1:
+        order = found["row"].arg_sort()
+        found, frame = found[order], frame[order]
+    return frame, _of_batch(batches, found["batch"], "epoch"), _unread(batches, left)
+
+
+def _frame(
+    event_type: str,
+    batches: Sequence[Batch],
+    batch: pl.Series,
+    cells: Cells,
+    columns: Columns,
+    timezone: str,
+) -> pl.DataFrame:
+    """The rows of messages of one form. `batch` says to which each belongs."""
+    every: dict[str, Values] = {
+        "event_type": event_type,
         "ordinal": 0,
-        "vendor": _by_batch([(origin.vendor, number) for origin, number in origins]),
-        "source": _by_batch([(origin.source, number) for origin, number in origins]),
-        "created_at": _spread([(batch.received_ns, len(batch.messages)) for batch in batches]),
-        **given,
+        "vendor": _of_batch(batches, batch, "vendor"),
+        "source": _of_batch(batches, batch, "source"),
+        "created_at": cells["received_ns"],
+        **columns(cells),
     }
-    columns = []
-    for name, dtype in schema(wire.event_type, timezone).items():
+    made = []
+    for name, dtype in schema(event_type, timezone).items():
         values = every.get(name)
         if isinstance(values, pl.Series):
-            columns.append(values.alias(name).cast(dtype))
-        elif isinstance(values, list):
-            kind = pl.Int64() if isinstance(dtype, pl.Datetime) else dtype
-            column = pl.Series(name, values, dtype=kind)
-            columns.append(column if kind is dtype else column.cast(dtype))
+            made.append(values.alias(name).cast(dtype))
         else:
-            columns.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, length))
-    return pl.DataFrame(columns)
+            made.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, len(batch)))
+    return pl.DataFrame(made)
 
 
-def wire_epochs(batches: Sequence[Batch]) -> pl.Series:
-    """The connection epoch of each row, in the order of `wire_frame`."""
-    spread = _spread([(batch.origin.epoch, len(batch.messages)) for batch in batches])
-    return pl.Series("epoch", spread, dtype=pl.Int64)
+def _of_batch(batches: Sequence[Batch], batch: pl.Series, name: str) -> pl.Series:
+    """What a batch or its origin says, for each of its rows."""
+    values = [getattr(each if hasattr(each, name) else each.origin, name) for each in batches]
+    column = pl.Series(name, values)
+    same = all(value == values[0] for value in values)
+    return column.new_from_index(0, len(batch)) if same else column.gather(batch)
 
 
-def _by_batch(values: list[tuple[str, int]]) -> Values:
-    """One value, where it is the same in all batches."""
-    first = values[0][0]
-    return first if all(value == first for value, _ in values) else _spread(values)
+def _unread(batches: Sequence[Batch], left: pl.DataFrame) -> list[Batch]:
+    """The frames that are left, in batches of their own."""
+    if left.is_empty():
+        return []
+    first, starts = 0, []
+    for each in batches:
+        starts.append(first)
+        first += len(each.frames)
+    frames: dict[int, list[bytes]] = {}
+    for row, number in left.select("row", "batch").iter_rows():
+        frames.setdefault(number, []).append(batches[number].frames[row - starts[number]])
+    of = msgspec.structs.replace
+    return [of(batches[number], frames=some) for number, some in frames.items()]
 
 
 def _spread(values: list[tuple[Any, int]]) -> list[Any]:
-    """Each value as often as its batch has messages."""
+    """Each value as often as its batch has frames."""
     return list(chain.from_iterable(repeat(value, number) for value, number in values))
 
 
-def mapped(column: pl.Series, meaning: Mapping[str, str]) -> Values:
+def renamed(column: pl.Series, meaning: Mapping[str, str]) -> Values:
     """What each text of a column means; `meaning` has them all."""
     meanings = set(meaning.values())
     if len(meanings) == 1:
@@ -123,24 +175,19 @@ def mapped(column: pl.Series, meaning: Mapping[str, str]) -> Values:
 
 
 def book(
-    bid: list[float | None],
-    bid_size: list[float | None],
-    ask: list[float | None],
-    ask_size: list[float | None],
-    mid: list[float | None],
+    bid: pl.Series, bid_size: pl.Series, ask: pl.Series, ask_size: pl.Series, mid: pl.Series | None
 ) -> dict[str, pl.Series]:
     """The columns of both sides and of the middle, as `side_of` and `mid_of` have them."""
-    sides = pl.DataFrame(
-        {"bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size, "mid": mid},
-        schema=dict.fromkeys(("bid", "bid_size", "ask", "ask_size", "mid"), pl.Float64),
+    if mid is None:
+        mid = pl.Series([None], dtype=pl.Float64).new_from_index(0, len(bid))
+    given = {"bid": bid, "bid_size": bid_size, "ask": ask, "ask_size": ask_size, "mid": mid}
+    if not any(column.null_count() or (column == 0).any() for column in (bid, ask, mid)):
+        return given
+    has_bid, has_ask = ((pl.col(side) != 0).fill_null(value=False) for side in ("bid", "ask"))
+    mean = (pl.col("bid") + pl.col("ask")) / 2
+    sides = pl.DataFrame(given).select(
+        pl.when(has_bid).then(pl.col("bid", "bid_size")),
+        pl.when(has_ask).then(pl.col("ask", "ask_size")),
+        pl.when(has_bid & has_ask).then(pl.coalesce("mid", mean)).alias("mid"),
     )
-    prices = [sides[name] for name in ("bid", "ask", "mid")]
-    if any(column.null_count() or (column == 0).any() for column in prices):
-        has_bid, has_ask = ((pl.col(side) != 0).fill_null(value=False) for side in ("bid", "ask"))
-        mean = (pl.col("bid") + pl.col("ask")) / 2
-        sides = sides.select(
-            pl.when(has_bid).then(pl.col("bid", "bid_size")),
-            pl.when(has_ask).then(pl.col("ask", "ask_size")),
-            pl.when(has_bid & has_ask).then(pl.coalesce("mid", mean)).alias("mid"),
-        )
     return {name: sides[name] for name in sides.columns}

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from edc import files
 from edc.events import Event, Row
 from edc.simulator.tiingo import TiingoSimulator
 from edc.supervisor import Supervisor
+from edc.times import parse_iso
 from edc.wire import Batch
 from tests.harness import (
     KEY,
@@ -164,7 +166,7 @@ async def test_a_watermark_waits_for_the_ledger(
 
 def event_times(queued: Row | Batch) -> list[int]:
     if isinstance(queued, Batch):
-        return [queued.wire.event_time(message) for message in queued.messages]
+        return [parse_iso(json.loads(frame)["data"][2]) for frame in queued.frames]
     assert isinstance(queued, Event)
     return [queued.event_time]
 

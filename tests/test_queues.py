@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edc.events import Origin, Row, Trade
 from edc.queues import PLENTY, Queue, WhenFull
-from edc.wire import Batch, Values
+from edc.wire import Batch, Wire
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
 DRAIN = "drain"
@@ -154,33 +154,21 @@ def test_a_queue_behaves_as_a_plain_deque_with_its_policy(
     assert offered == queue.accepted + refused
 
 
-class Numbers:
-    """A wire of which the messages are numbers: enough for a queue."""
-
-    event_type = "trade"
-
-    def columns(self, messages: list[int]) -> dict[str, Values]:
-        raise NotImplementedError
-
-    def event_time(self, message: int) -> int:
-        return message
-
-    def frame(self, message: int) -> bytes:
-        raise NotImplementedError
+NUMBERS = Wire("trade", [])
 
 
 def batch(first: int, length: int) -> Batch:
-    """Messages first, first + 1 and so on."""
-    messages = list(range(first, first + length))
-    return Batch(Numbers(), Origin("f", "v", "s", 1), 0, messages, lambda _: None)
+    """Frames first, first + 1 and so on."""
+    frames = [str(number).encode() for number in range(first, first + length)]
+    return Batch(NUMBERS, Origin("f", "v", "s", 1), 0, 0, frames, lambda _: None)
 
 
 def flat(queued: Sequence[Row | Batch]) -> list[int]:
-    """The numbers of rows and of messages."""
+    """The numbers of rows and of frames."""
     return [
         number
         for each in queued
-        for number in (each.messages if isinstance(each, Batch) else numbers([each]))
+        for number in (map(int, each.frames) if isinstance(each, Batch) else numbers([each]))
     ]
 
 

@@ -31,7 +31,8 @@ SEES = {
     "edc.markets": ("times",),
     # The contracts, and those who keep them.
     "edc.transport": NOBODY,
-    "edc.wire": ("events",),
+    "edc.forms": ("times",),
+    "edc.wire": ("events", "forms"),
     "edc.adapters": ("errors", "events", "times", "transport", "wire"),
     "edc.sinks": NOBODY,
     # The bus: the contract, what travels, and one file for each broker.
@@ -266,7 +267,7 @@ SEES = {
 
 VENDOR_SEES = (
     *("adapters", "binance_wire", "book", "errors", "events", "fields", "rows", "symbols", "times"),
-    *("transport", "wire"),
+    *("forms", "transport", "wire"),
 )
 
 HOMES = {

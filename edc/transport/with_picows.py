@@ -119,7 +119,12 @@ class Socket(WSListener):
 
     def _handed_over(self) -> bool:
         """False where there is no room for more."""
-        frames, self._read = self._read[:MOST_AT_ONCE], self._read[MOST_AT_ONCE:]
+        frames = self._read
+        if len(frames) > MOST_AT_ONCE:
+            frames = frames[:MOST_AT_ONCE]
+            del self._read[:MOST_AT_ONCE]
+        else:
+            self._read = []
         self.frames += len(frames)
         try:
             return self._receive(frames, self._read_ns, self._epoch)

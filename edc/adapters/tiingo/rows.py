@@ -5,7 +5,7 @@ import polars as pl
 from edc.adapters import FeedPlan
 from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
 from edc.times import parse_iso
-from edc.wire import Values, mapped
+from edc.wire import Values, renamed
 
 _MOST_KNOWN = 100_000
 
@@ -45,18 +45,21 @@ class Rows:
             self._known[ticker] = known
         return known
 
-    def all_of(self, tickers: list[str]) -> dict[str, Values]:
+    def all_of(self, tickers: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many tickers; see `of`."""
-        column = pl.Series(tickers, dtype=pl.String)
-        if self._same.issuperset(tickers):
-            return {"symbol": column, "asset_type": self._other}
-        known = {ticker: self.of(ticker) for ticker in column.unique()}
+        different = tickers.unique()
+        if self._same.issuperset(different):
+            return {"symbol": tickers, "asset_type": self._other}
+        known = {ticker: self.of(ticker) for ticker in different}
         if len(self._same) >= _MOST_KNOWN:
             self._same.clear()
         self._same.update(name for name, found in known.items() if found == (name, self._other))
         symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
         asset_types = {ticker: asset_type for ticker, (_, asset_type) in known.items()}
-        return {"symbol": mapped(column, symbols), "asset_type": mapped(column, asset_types)}
+        return {
+            "symbol": renamed(tickers, symbols),
+            "asset_type": renamed(tickers, asset_types),
+        }
 
     def trade(
         self,
