@@ -375,10 +375,10 @@ class Supervisor:
             *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
         )
         if any(self.lanes[kind].handed_on for kind in kinds):  # to one that was done, perhaps
-            more = await asyncio.gather(
+            again = await asyncio.gather(
                 *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
             )
-            results = list(map(_both, results, more))
+            results = list(map(_both, results, again))
         self._books.ledger.settle()
         results += await asyncio.gather(self.lanes["gap"].flush(), return_exceptions=True)
         problems = [each for each in results if isinstance(each, BaseException)]
