@@ -7,6 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from edc import adapters
+from edc.adapters import WebhookOptions
 from edc.bus import BusStats
 from edc.cli import app
 from edc.events import EVENT_TYPES, schema
@@ -86,3 +88,17 @@ def test_every_make_target_that_the_readme_names_exists() -> None:
 
     assert named <= targets
     assert {"demo", "test", "help"} <= named
+
+
+def test_every_option_of_a_vendors_feeds_is_explained() -> None:
+    shared = set(WebhookOptions.model_fields) | {"interval"}
+    explained = dict(re.findall(r"^\| `(\w+)` \| (.*`\w+.*) \|$", _options(), re.MULTILINE))
+    for name in adapters.names():
+        own = set(adapters.load(name).feed_options.model_fields) - shared
+        told = explained.get(name, "`streams`")
+        assert {option for option in own if f"`{option}" not in told} == set(), name
+
+
+def _options() -> str:
+    """The table of what a feed may say."""
+    return README.partition("| vendor | options of `[feeds.NAME]`")[2].partition("\n\n")[0]

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -683,3 +684,34 @@ async def test_a_vendor_with_heartbeats_that_has_none_is_gone_though_it_answers_
 
     assert caught.value.reason == "half_open"
     assert len(receiver.frames) == 5
+
+
+class Paced(Polled):
+    """A polling adapter of a vendor that may be asked ten times a second."""
+
+    request_every = 0.1
+
+
+async def test_the_requests_of_a_round_keep_the_vendors_pace_and_a_stop_does_not_wait() -> None:
+    asked: list[float] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        del request
+        asked.append(time.monotonic())
+        return web.Response(text="[]")
+
+    async with server(answer) as address:
+        urls = [f"http://{address}/{number}" for number in range(3)]
+        started = time.monotonic()
+        await PollTransport(Paced(*urls), once=True).run(Collector(), asyncio.Event())  # type: ignore[arg-type]
+        slow, stopping = Paced(*urls), asyncio.Event()
+        slow.request_every = 3600.0
+        run = asyncio.create_task(
+            PollTransport(slow, once=True).run(Collector(), stopping)  # type: ignore[arg-type]
+        )
+        await until(lambda: len(asked) == 4)
+        stopping.set()
+        await asyncio.wait_for(run, 5)
+
+    assert asked[2] - started >= 0.2  # two pauses; a request itself may take any time
+    assert len(asked) == 4

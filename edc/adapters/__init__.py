@@ -342,6 +342,14 @@ class PollAdapter(Adapter, Protocol):
         ...
 
 
+@runtime_checkable
+class HasPace(Protocol):
+    """A polled feed whose vendor limits how often it may be asked, and not only each round."""
+
+    request_every: float
+    """Seconds from one request of a round to the next."""
+
+
 class WebhookOptions(FeedOptions):
     """What every feed that is posted to us says: how its sender proves itself, and how much it may.
 

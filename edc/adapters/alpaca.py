@@ -519,6 +519,7 @@ class AlpacaRest:
         self._urls = [
             f"{plan.vendor_options.rest_url}/{base.format(kind)}" for kind in plan.options.take
         ]
+        self.request_every = _History.every
         self._headers = _headers(plan)
         self._asked = Asked(self._makes.rows.symbols, _AT_ONCE)
 

@@ -23,7 +23,7 @@ from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edc.adapters import (
     Adapter,
@@ -45,6 +45,8 @@ from edc.symbols import Symbols, parted, share_class
 from edc.times import MILLISECOND, SECOND, instant
 from edc.transport import Frame, Request
 
+_MUTE = ("FXCM", "FOREX.COM", "FHFX")
+
 
 class FinnhubVendorOptions(VendorOptions):
     """`[vendors.finnhub]`."""
@@ -54,12 +56,23 @@ class FinnhubVendorOptions(VendorOptions):
 
 
 class FinnhubFeedOptions(WebhookOptions):
-    """`[feeds.NAME]` of Finnhub. `interval` is for polling, what webhooks have for the webhook."""
+    """`[feeds.NAME]` of Finnhub. `interval` is for polling, what webhooks have for the webhook.
 
-    fx_exchange: str = Field("OANDA", pattern="^[A-Z0-9 ]+$")
+    The free plan has 60 requests a minute, and no plan more than 30 a second.
+    """
+
+    fx_exchange: str = Field("OANDA", pattern="^[A-Z0-9. ]+$")
     crypto_exchange: str = Field("BINANCE", pattern="^[A-Z0-9 ]+$")
     interval: Duration = Field(60.0, ge=1)
+    request_every: Duration = Field(1.0, ge=0.034, description="between two requests of a round")
     auth: Literal["hmac", "header", "path"] = "header"
+
+    @field_validator("fx_exchange")
+    @classmethod
+    def _streams(cls, exchange: str) -> str:
+        if exchange in _MUTE:
+            raise ValueError(f"{exchange} is not streamed; write another, like OANDA")
+        return exchange
 
 
 class _Trade(Struct, gc=False):
@@ -155,6 +168,7 @@ class FinnhubRest:
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, FinnhubFeedOptions)
         self.interval = plan.options.interval
+        self.request_every = plan.options.request_every
         self._url = f"{plan.vendor_options.rest_url}/quote"
         self._headers = {"X-Finnhub-Token": plan.key}
         self._rows = _rows(plan)

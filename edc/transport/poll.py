@@ -1,10 +1,11 @@
 """The polling transport: a round of GETs every so often, each answer a frame."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
-from edc.adapters import PollAdapter
+from edc.adapters import HasPace, PollAdapter
 from edc.retry import pause
 from edc.transport import Receiver, fetch
 
@@ -21,6 +22,8 @@ class PollTransport:
     ) -> None:
         self.speaking, self.leaving = asyncio.Event(), asyncio.Event()  # no round outlives itself
         self._adapter = adapter
+        self._pace = adapter.request_every if isinstance(adapter, HasPace) else 0.0
+        self._asked = -math.inf
         self._once = once
         self._now_ns = now_ns
 
@@ -33,6 +36,10 @@ class PollTransport:
             while not stopping.is_set():
                 started = time.monotonic()
                 for request in self._adapter.requests():
+                    await pause(stopping, max(0.0, self._asked + self._pace - time.monotonic()))
+                    if stopping.is_set():
+                        return
+                    self._asked = time.monotonic()
                     frame = await fetch.fetch(
                         client, request, lambda: receiver.connected(self._adapter), self._now_ns
                     )

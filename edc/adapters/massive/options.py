@@ -40,7 +40,7 @@ class MassiveFeedOptions(FeedOptions):
     backfill: tuple[Take, ...] | None = Field(
         None, description="what a gap is filled with: trades where there are some, unless said"
     )
-    history_every: Duration = Field(12.5, ge=0, description="between two requests of a back-fill")
+    history_every: Duration = Field(12.5, ge=0, description="between two requests of REST")
 
     @model_validator(mode="after")
     def _some(self) -> "MassiveFeedOptions":

@@ -39,6 +39,7 @@ class _Polled:
     def __init__(self, plan: FeedPlan, size: int) -> None:
         assert isinstance(plan.options, MassiveFeedOptions)
         self.interval = plan.options.interval
+        self.request_every = plan.options.history_every
         self._take = plan.options.take
         self._makes = Makes(plan)
         self._asked = Asked(self._makes.rows.symbols, size)
