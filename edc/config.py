@@ -6,9 +6,11 @@ folder.
 """
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -45,6 +47,8 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 _SECRET = re.compile("key|secret|token|password|sas|credential", re.IGNORECASE)
 """In the names of options whose values appear nowhere."""
+_CREDENTIAL = "edc_server_token"
+_SHORTEST_TOKEN = 16
 _POLICED = ("trade", "quote", "ref_px")
 
 
@@ -229,10 +233,34 @@ def _address(value: str) -> str:
     return value
 
 
+def _long_enough(token: SecretStr) -> SecretStr:
+    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        raise ValueError(
+            f"the token is too short; write {_SHORTEST_TOKEN} characters or more, like those of "
+            "`openssl rand -hex 24`"
+        )
+    return token
+
+
 class ServerSettings(Strict):
-    """`[server]`: where metrics and health are served; `""` turns it off."""
+    """`[server]`: where the page, metrics and health are served; `""` turns it off."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8480"
+    token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+
+    @property
+    def secret(self) -> str:
+        """The token in the clear; empty where there is none."""
+        return self.token.get_secret_value() if self.token else ""
+
+    @property
+    def local(self) -> bool:
+        """True where only this machine can reach the server."""
+        host = self.listen.rpartition(":")[0].strip("[]")
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host in ("", "localhost")
 
 
 class Settings(BaseSettings):
@@ -291,10 +319,31 @@ def load(path: Path | None) -> Settings:
         mend = f"{name}{DELIMITER}{key} sets one value, {name} a table as JSON"
         raise ConfigError(name, "the value is no table", mend) from None
     redact.add([value for name, value in settings.storage.secrets.items() if _SECRET.search(name)])
+    settings = settings.model_copy(update={"server": _server(place, settings.server)})
     for options in settings.vendors.values():
         for name in ("api_key", "api_secret"):
             redact.add([str(options[name])] if options.get(name) else [])
     return settings
+
+
+def _server(place: str, server: ServerSettings) -> ServerSettings:
+    """With the token of the systemd credential, where none is set. Raises ConfigError."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(folder) / _CREDENTIAL if folder else None
+    if server.token is None and credential is not None and credential.exists():
+        try:
+            token = _long_enough(SecretStr(credential.read_text().strip()))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"systemd credential {_CREDENTIAL}", str(error), "") from None
+        server = server.model_copy(update={"token": token})
+    redact.add([server.secret] if server.secret else [])
+    if not (server.local or server.token):
+        raise ConfigError(
+            f"{place}: [server] listen",
+            f"{server.listen} can be reached from other machines, and there is no token",
+            "set EDC_SERVER__TOKEN to what `openssl rand -hex 24` says, or listen on 127.0.0.1",
+        )
+    return server
 
 
 def _check_toml(path: Path) -> None:

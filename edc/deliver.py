@@ -83,6 +83,8 @@ class Deliver:
         self._oldest = time.monotonic()
         self._spooled = asyncio.Event()
         self._spooling = asyncio.Lock()
+        self.beat: float | None = None
+        """When it last began to look at the queue (monotonic); None while it does not."""
         self._sinking = asyncio.Lock()
 
     def recover(self) -> int:
@@ -101,6 +103,7 @@ class Deliver:
         backoff = Backoff(first=max(self._interval, 0.1), cap=5.0)
         started = time.monotonic()
         while not stopping.is_set():
+            self.beat = time.monotonic()
             left = started + self._interval - time.monotonic()
             await _first_of(stopping, self._queue.plenty, max(0.0, left))
             started = time.monotonic()  # the write counts as part of the interval
@@ -109,6 +112,7 @@ class Deliver:
                 backoff.reset()
             except OSError:
                 await pause(stopping, backoff.next_delay())
+        self.beat = None
 
     async def batch(self, stopping: asyncio.Event) -> None:
         """Write batches to the sink as they fall due. Raises DiskFailed; waits out the rest."""

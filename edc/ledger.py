@@ -15,7 +15,7 @@ A span covers both clocks, ours and the vendor's: an event that is not in the la
 """
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +26,8 @@ from edc.files import Damage
 from edc.queues import Queue
 
 _END_OF_TIME = 1 << 63  # of a column of nanoseconds
+
+_REMEMBERED = 500
 
 OWN = ("stopped", "killed")
 """The causes that lie with edc itself."""
@@ -51,6 +53,8 @@ class Ledger:
         self._losses: dict[tuple[Origin, str, str | None], _Loss] = {}
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Rows so far, by feed, vendor and cause; what is damaged has no feed and no vendor."""
+        self.recent: deque[Gap] = deque(maxlen=_REMEMBERED)
+        """The last rows, for those who look."""
         self._settled: dict[tuple[Origin, str, str | None], _Loss] = {}
 
     def lost(
@@ -89,14 +93,13 @@ class Ledger:
         """
         if whole is None:
             whole = gap.rows_lost is not None and filled >= gap.rows_lost
-        self._queue.put(
-            msgspec.structs.replace(
-                gap,
-                state="filled" if whole else "unfillable",
-                rows_filled=filled,
-                created_at=self._now_ns(),
-            )
+        told = msgspec.structs.replace(
+            gap,
+            state="filled" if whole else "unfillable",
+            rows_filled=filled,
+            created_at=self._now_ns(),
         )
+        self._put(told)
 
     def refused(self, event: Event, cause: str) -> None:
         """An event that was received but goes nowhere."""
@@ -109,7 +112,7 @@ class Ledger:
     def damaged(self, damage: Damage) -> None:
         """A file of the lake or the spool cannot be read; whose rows it held is not known."""
         self.counts["", "", "damaged"] += 1
-        self._queue.put(
+        self._put(
             Gap(
                 feed=None,
                 vendor=None,
@@ -146,5 +149,9 @@ class Ledger:
             created_at=self._now_ns(),
         )
         self.counts[origin.feed, origin.vendor, cause] += 1
-        self._queue.put(gap)
+        self._put(gap)
         return gap
+
+    def _put(self, gap: Gap) -> None:
+        self.recent.append(gap)
+        self._queue.put(gap)

@@ -1,7 +1,9 @@
-"""The HTTP server: /metrics for Prometheus, /livez and /readyz for whoever restarts things, and
-/hooks/<feed> for those who post events.
+"""The HTTP server: the status page, /metrics for Prometheus, /livez and /readyz for whoever
+restarts things, and /hooks/<feed> for those who post events.
 
-Bound to loopback unless told otherwise. A client that is slow with its headers is cut off.
+Bound to loopback unless told otherwise. A client that is slow with its headers is cut off. The page
+and the metrics are behind a gate (`edc.gate`); health tells a stranger no more than yes or no, and
+webhooks have their own ways to know a sender.
 """
 
 import asyncio
@@ -16,8 +18,10 @@ from prometheus_client.registry import Collector
 
 from edc.errors import ConfigError
 from edc.exposition import registry
+from edc.gate import Gate
 from edc.latency import Histogram
 from edc.metrics import DaemonStats
+from edc.page import Page
 from edc.times import SECOND
 from edc.transport.webhook import Hooks, Post
 
@@ -45,7 +49,10 @@ class _Full(asyncio.Protocol):
 
 
 class HttpServer:
-    """Serves what a collector counts and what `readiness` checks; `listen` is `host:port`."""
+    """Serves what a collector counts and what `readiness` checks; `listen` is `host:port`.
+
+    `alive` says whether what writes to the disk still turns.
+    """
 
     def __init__(
         self,
@@ -54,7 +61,14 @@ class HttpServer:
         readiness: Callable[[], Mapping[str, bool]],
         hooks: Hooks | None = None,
         stats: DaemonStats | None = None,
+        *,
+        alive: Callable[[], bool] = lambda: True,
+        page: Page | None = None,
+        token: str = "",
     ) -> None:
+        self._gate = Gate(token)
+        self._alive = alive
+        self._page = page
         self._stats = stats or DaemonStats()
         self._hooks: Hooks = {} if hooks is None else hooks
         self._listen = listen
@@ -65,6 +79,8 @@ class HttpServer:
         self._beat_at = time.monotonic()
         self._beating: asyncio.Task[None] | None = None
         self.port = 0
+        self.closed = False
+        """True once it has stopped listening."""
 
     async def start(self) -> None:
         """Listen, unless the address is empty. Raises ConfigError where it cannot."""
@@ -80,6 +96,15 @@ class HttpServer:
                 web.post("/hooks/{feed}/{token}", self._hook),
             ]
         )
+        if self._page is not None:
+            self._page.start()
+            app.add_routes(
+                [
+                    web.get("/", self._status_page),
+                    web.get("/events", self._events),
+                    web.post("/login", self._login),
+                ]
+            )
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -101,7 +126,7 @@ class HttpServer:
             ) from None
         self.port = int(self._listener.sockets[0].getsockname()[1])
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
-        log.info("metrics and health on http://%s:%d", host, self.port)
+        log.info("status page, metrics and health on http://%s:%d", host, self.port)
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -109,8 +134,11 @@ class HttpServer:
             self._beating.cancel()
         if self._listener is not None:
             self._listener.close()
+        if self._page is not None:
+            await self._page.stop()
         if self._runner is not None:
             await self._runner.cleanup()
+        self.closed = True
 
     def _door(self) -> asyncio.BaseProtocol:
         """Who talks to the next client: beyond `_MOST_CLIENTS` nobody does.
@@ -129,22 +157,49 @@ class HttpServer:
             late = time.monotonic() - begun - _BEAT
             self._stats.loop_lag.add_one(max(0, int(late * SECOND)))
 
-    async def _metrics(self, _request: web.Request) -> web.Response:
+    async def _status_page(self, request: web.Request) -> web.StreamResponse:
+        """The page; the way in where a token is needed, given in the address or not."""
+        assert self._page is not None
+        if "token" in request.query and not self._gate.knows(request):
+            return self._let_in(request, request.query["token"])
+        if not self._gate.knows(request):
+            return self._page.login.answer(401)
+        return self._gate.refusal(request) or self._page.document.answer()
+
+    async def _login(self, request: web.Request) -> web.StreamResponse:
+        given = (await request.post()).get("token", "")
+        return self._let_in(request, given if isinstance(given, str) else "")
+
+    def _let_in(self, request: web.Request, token: str) -> web.Response:
+        assert self._page is not None
+        if self._gate.fits(token):
+            return self._gate.admit(request)
+        return self._page.login.answer(401)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        assert self._page is not None
+        return self._gate.refusal(request) or await self._page.events(request)
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        refusal = self._gate.refusal(request)
+        if refusal is not None:
+            return refusal
         return web.Response(
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
     async def _livez(self, _request: web.Request) -> web.Response:
         lag = time.monotonic() - self._beat_at - _BEAT
-        alive = lag < _LIVE_WITHIN
+        alive = lag < _LIVE_WITHIN and self._alive()
         return web.json_response({"alive": alive}, status=200 if alive else 503)
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self, request: web.Request) -> web.Response:
         checks = self._readiness()
         ready = all(checks.values())
-        return web.json_response(
-            {"ready": ready, "checks": dict(checks)}, status=200 if ready else 503
-        )
+        told: dict[str, object] = {"ready": ready}
+        if self._gate.knows(request):  # the names of feeds are nobody else's business
+            told["checks"] = dict(checks)
+        return web.json_response(told, status=200 if ready else 503)
 
     async def _hook(self, request: web.Request) -> web.Response:
         """Answer what is posted to a feed, and count it."""

@@ -25,6 +25,7 @@ def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object
         "vendor": stats.vendor,
         "source": stats.source,
         "state": stats.state,
+        "market_open": stats.market_open,
         "problem": stats.problem,
         "refused": dict(stats.refused),
         "rate": round(rate, 1),
@@ -64,6 +65,9 @@ def table_status(queue: Queue, stats: LaneStats) -> dict[str, object]:
         "files": stats.files_written,
         "last_flush": stats.last_flush_ns or None,
         "last_file": stats.last_file or None,
+        "last_files": [
+            {"written": file.written_ns, "path": file.path} for file in stats.last_files
+        ],
         "errors": stats.spool_errors + stats.sink_errors,
         "problems": dict(stats.problems),
     }

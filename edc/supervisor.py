@@ -35,6 +35,8 @@ from edc.instruments import Catalog
 from edc.latency import Latencies
 from edc.ledger import Ledger
 from edc.metrics import DaemonStats, FeedStats, LaneStats, Stage
+from edc.overview import GapsOfToday, Overview
+from edc.page import Page
 from edc.plan import Feed
 from edc.queues import Queue
 from edc.retry import pause
@@ -56,6 +58,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 1024
 """Recorded frames between two looks at what else is to be done."""
+_BEATS_WITHIN = 15.0
 _FEEDS_STOP_WITHIN = 4.0
 """Seconds for saying goodbye and taking what the sockets still hold."""
 
@@ -307,8 +310,25 @@ class Supervisor:
         control = ControlServer(
             self.spool.folder / "control.sock", {"flush": self._flushed, "status": self._status}
         )
+        storage, server = self.settings.storage, self.settings.server
+        lake = storage.path if isinstance(storage.path, Path) else None
+        overview = Overview(
+            self.status,
+            self._readiness,
+            lambda: [(each.stats, each.rate.value) for each in self.feeds],
+            self.queues,
+            GapsOfToday(lake, storage.timezone, self._books.ledger),
+            storage.timezone,
+        )
         self.http = http = HttpServer(
-            self.settings.server.listen, self._collector, self._readiness, self._hooks, self.stats
+            server.listen,
+            self._collector,
+            self._readiness,
+            self._hooks,
+            self.stats,
+            alive=self._alive,
+            page=Page(overview.look, overview.point),
+            token=server.secret,
         )
         return _Servers(control, http)
 
@@ -446,6 +466,12 @@ class Supervisor:
             for stage in get_args(Stage):
                 checks[f"{stage} {kind}"] = stage not in lane.stats.problems
         return checks
+
+    def _alive(self) -> bool:
+        """True while every lane has looked at its queue within 15 s, as it does between writes."""
+        now = time.monotonic()
+        beats = [lane.beat for lane in self.lanes.values() if lane.beat is not None]
+        return all(now - beat < _BEATS_WITHIN for beat in beats)
 
     def _outcome(self) -> Outcome:
         failed = [runner for runner in self.feeds if runner.stats.state == "failed"]

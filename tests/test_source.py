@@ -177,7 +177,13 @@ SEES = {
     "edc.listing": ("adapters", "events", "symbols", "transport"),
     "edc.instruments": ("adapters", "errors", "files", "listing", "times", "transport.fetch"),
     "edc.control": ("errors", "logs"),
-    "edc.server": ("errors", "exposition", "latency", "metrics", "times", "transport.webhook"),
+    "edc.gate": NOBODY,
+    "edc.page": ("logs",),
+    "edc.overview": ("events", "latency", "ledger", "metrics", "queues", "seal", "times"),
+    "edc.server": (
+        *("errors", "exposition", "gate", "latency", "metrics", "page", "times"),
+        "transport.webhook",
+    ),
     "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
     "edc.held": ("events", "seal", "sinks", "spool"),
     "edc.healing": (
@@ -213,7 +219,8 @@ SEES = {
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
         *("events", "exposition", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
-        *("ingest", "instruments", "latency", "ledger", "logs", "metrics", "plan", "queues"),
+        *("ingest", "instruments", "latency", "ledger", "logs", "metrics", "overview"),
+        *("page", "plan", "queues"),
         *("retry", "server"),
         *("sinks", "spool", "status", "storage", "times", "transport.libraries"),
         *("roles", "store"),
@@ -272,7 +279,7 @@ VENDOR_SEES = (
 
 HOMES = {
     "aio_pika": ("edc.bus.rabbitmq",),
-    "aiohttp": ("edc.server", "edc.simulator"),
+    "aiohttp": ("edc.gate", "edc.page", "edc.server", "edc.simulator"),
     "aiokafka": ("edc.bus.kafka",),
     "dotenv": ("edc.explain",),
     "holidays": ("edc.markets",),
