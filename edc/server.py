@@ -97,7 +97,6 @@ class HttpServer:
             ]
         )
         if self._page is not None:
-            self._page.start()
             app.add_routes(
                 [
                     web.get("/", self._status_page),
@@ -126,6 +125,8 @@ class HttpServer:
             ) from None
         self.port = int(self._listener.sockets[0].getsockname()[1])
         self._beating = asyncio.create_task(self._beat(), name="heartbeat")
+        if self._page is not None:
+            self._page.start()
         log.info("status page, metrics and health on http://%s:%d", host, self.port)
 
     async def stop(self) -> None:

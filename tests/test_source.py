@@ -244,13 +244,23 @@ SEES = {
     ),
     "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "online", "times"),
     "edc.cli": (
-        *("cli.daemon", "cli.frames", "cli.lake", "cli.query", "cli.setup", "cli.terminal"),
+        *(
+            "cli.daemon",
+            "cli.dashboards",
+            "cli.frames",
+            "cli.lake",
+            "cli.query",
+            "cli.setup",
+            "cli.terminal",
+        ),
     ),
     "edc.cli.results": ("footers", "logs"),
     "edc.cli.query": (
         *("audit.verdict", "cli.results", "cli.terminal", "config", "errors", "events", "lake"),
         *("query.holdings", "query.statement", "storage"),
     ),
+    "edc.dashboards": NOBODY,
+    "edc.cli.dashboards": ("dashboards",),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
         *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),

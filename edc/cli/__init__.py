@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edc import __version__
-from edc.cli import daemon, frames, lake, query, setup, terminal
+from edc.cli import daemon, dashboards, frames, lake, query, setup, terminal
 
 app = typer.Typer(
     help="Record live market data into a Parquet lake: every event once, every gap known.",
@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(daemon.run, daemon.flush, daemon.status),
+    *(daemon.run, daemon.flush, daemon.status, dashboards.dashboard),
     *(query.query, lake.inspect, lake.compact, lake.audit),
     *(frames.record, frames.replay),
     *(setup.check, setup.vendors),
