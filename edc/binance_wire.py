@@ -9,7 +9,7 @@ from edc.adapters import Answer, Instrument
 from edc.errors import Retriable
 from edc.events import Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, refused, spaced
+from edc.rows import Rows, differing, refused, spaced
 from edc.times import MICROSECOND, MILLISECOND, instant
 from edc.transport import Frame
 
@@ -102,14 +102,28 @@ class Streams:
 
     def __init__(self, streams: Sequence[str]) -> None:
         self._all = streams
-        self._asked = dict(enumerate(spaced(streams, _AT_ONCE), 1))
+        self._asked: dict[int, Sequence[str]] = {}
 
     def messages(self) -> list[str]:
         """What to send."""
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
-            for number, streams in self._asked.items()
-        ]
+        return self._say("SUBSCRIBE", self._all)
+
+    def change(self, streams: Sequence[str]) -> list[str]:
+        """What to send to have these instead."""
+        added, gone = differing(self._all, streams)
+        self._all = streams
+        if not self._asked:
+            return []
+        return [*self._say("UNSUBSCRIBE", gone), *self._say("SUBSCRIBE", added)]
+
+    def _say(self, method: str, streams: Sequence[str]) -> list[str]:
+        said = []
+        for some in spaced(streams, _AT_ONCE):
+            number = len(self._asked) + 1
+            self._asked[number] = some if method == "SUBSCRIBE" else ()
+            message = {"method": method, "params": some, "id": number}
+            said.append(msgspec.json.encode(message).decode())
+        return said
 
     def answer(self, frame: Frame) -> Answer | None:
         """`{"result": null, "id": 1}` accepts a message whole, an error refuses it whole."""

@@ -30,12 +30,16 @@ class Bookkeeper:
         self.ledger = ledger
         self._watermarks = watermarks
         self._feeds: Sequence[FeedRunner] = ()
+        self._saving = asyncio.Lock()
         self._lanes: Mapping[str, Deliver] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem = ""
 
     def oversee(self, feeds: Sequence[FeedRunner], lanes: Mapping[str, Deliver]) -> None:
-        """Keep the books of these; call once, before anything else."""
+        """Keep the books of these; call once, before anything else.
+
+        The feeds may come and go; see `enter` and `leave`.
+        """
         self._feeds, self._lanes = feeds, lanes
 
     def begin(self) -> None:
@@ -46,6 +50,21 @@ class Bookkeeper:
             mark = marks[each.feed.name]
             if mark != fresh[each.feed.name]:
                 each.ingest.resume(mark)
+
+    async def enter(self, runner: FeedRunner) -> None:
+        """Open the gap that a feed has left which begins now. Raises OSError or DiskFailed."""
+        fresh = runner.ingest.watermark()
+        async with self._saving:
+            marks = await asyncio.to_thread(self._watermarks.begin, {runner.feed.name: fresh})
+        if marks[runner.feed.name] != fresh:
+            runner.ingest.resume(marks[runner.feed.name])
+
+    async def leave(self, name: str, mark: Watermark) -> None:
+        """What comes after `mark` of this feed is put down to its stop. Call once it is on disk.
+
+        Raises OSError or DiskFailed.
+        """
+        await self._save({name: msgspec.structs.replace(mark, cause="stopped")})
 
     def refused(self, row: Row) -> None:
         """A row fits no column."""
@@ -108,4 +127,5 @@ class Bookkeeper:
         """Save marks, once all that the ledger knew when they were taken is durable."""
         self.ledger.settle()
         await self._lanes["gap"].write_chunk()
-        await asyncio.to_thread(self._watermarks.save, marks)
+        async with self._saving:
+            await asyncio.to_thread(self._watermarks.save, marks)

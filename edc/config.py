@@ -263,6 +263,12 @@ class ServerSettings(Strict):
             return host in ("", "localhost")
 
 
+class LogSettings(Strict):
+    """`[log]`: from which level on lines are written."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class Settings(BaseSettings):
     """The whole file. `vendors` and `feeds` are checked by their adapters, see plan.py."""
 
@@ -279,6 +285,7 @@ class Settings(BaseSettings):
     transport: TransportSettings = TransportSettings()
     server: ServerSettings = ServerSettings()
     bus: BusSettings = BusSettings()
+    log: LogSettings = LogSettings()
     vendors: dict[str, dict[str, Any]] = {}
     feeds: dict[str, dict[str, Any]] = {}
 

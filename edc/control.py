@@ -1,4 +1,4 @@
-"""The control socket: how `edc flush` and `edc status` reach the running daemon.
+"""The control socket: how `edc flush`, `edc reload` and `edc status` reach the daemon.
 
 A Unix socket (mode 0600, in a folder of mode 0700) beside the spool. One JSON object a line each
 way: `{"command": "flush"}`, answered by `{"ok": {…}}` or `{"error": "…"}`. The socket belongs to
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from edc.errors import EdcError, NoDaemon
+from edc.errors import Declined, EdcError, NoDaemon
 from edc.logs import redact
 
 _LONGEST_LINE = 64 * 1024
@@ -34,6 +34,7 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 class _Answer(msgspec.Struct):
     ok: dict[str, object] = {}
     error: str = ""
+    exit_code: int = 1
 
 
 class ControlServer:
@@ -87,14 +88,17 @@ class ControlServer:
             return {"error": f"unknown command {command!r}; known: {', '.join(self._commands)}"}
         try:
             return {"ok": await self._commands[command]()}
-        except (EdcError, OSError) as error:
+        except EdcError as error:
+            return {"error": str(error), "exit_code": error.exit_code}
+        except OSError as error:
             return {"error": str(error)}
 
 
 def ask(path: Path, command: str, timeout: float = 60.0) -> dict[str, object]:
     """Send one command to the daemon whose socket is `path`; its answer.
 
-    Raises NoDaemon if none listens, EdcError if it answers with an error.
+    Raises NoDaemon if none listens, EdcError if it answers with an error, Declined where the
+    operator can mend it.
     """
     try:
         with _short(path) as name, socket.socket(socket.AF_UNIX) as connection:
@@ -114,7 +118,7 @@ def ask(path: Path, command: str, timeout: float = 60.0) -> dict[str, object]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise EdcError(f"the daemon on {path.parent} answers nonsense: {error}") from None
     if answer.error:
-        raise EdcError(answer.error)
+        raise (Declined if answer.exit_code == Declined.exit_code else EdcError)(answer.error)
     return answer.ok
 
 

@@ -21,7 +21,7 @@ from edc.files import Damage
 from edc.latency import FeedLatency, Latencies, Measured, in_the_lake, spooled
 from edc.metrics import LaneStats, Stage
 from edc.queues import PLENTY, Queue
-from edc.retry import Backoff, pause
+from edc.retry import Backoff, first_of, pause
 from edc.sinks import Sink, Written
 from edc.spool import BadChunkError, Chunk, Ordinals, Spool, name_chunks
 from edc.wire import Batch
@@ -60,9 +60,9 @@ class Deliver:
         self._spool = spool
         self._sink = sink
         self._timezone = timezone
-        self._interval = interval
-        self._max_rows = max_rows
-        self._max_age = max_age
+        self.interval = interval
+        self.max_rows = max_rows
+        self.max_age = max_age
         self._on_refused = on_refused
         self._on_damaged = on_damaged
         self._reach = reach
@@ -100,12 +100,12 @@ class Deliver:
 
         Raises DiskFailed; other disk errors are waited out.
         """
-        backoff = Backoff(first=max(self._interval, 0.1), cap=5.0)
+        backoff = Backoff(first=max(self.interval, 0.1), cap=5.0)
         started = time.monotonic()
         while not stopping.is_set():
             self.beat = time.monotonic()
-            left = started + self._interval - time.monotonic()
-            await _first_of(stopping, self._queue.plenty, max(0.0, left))
+            left = started + self.interval - time.monotonic()
+            await first_of(stopping, self._queue.plenty, max(0.0, left))
             started = time.monotonic()  # the write counts as part of the interval
             try:
                 await self.write_chunk()
@@ -121,7 +121,7 @@ class Deliver:
             due_in = self._due_in()
             if due_in is None or due_in > 0:
                 self._spooled.clear()
-                await _first_of(stopping, self._spooled, due_in)
+                await first_of(stopping, self._spooled, due_in)
                 continue
             try:
                 await self._write_batches()
@@ -147,9 +147,9 @@ class Deliver:
         """Seconds until a batch is due; None while there is nothing to write."""
         if not self._chunks:
             return None
-        if self._recovered or self.stats.rows_pending >= self._max_rows:
+        if self._recovered or self.stats.rows_pending >= self.max_rows:
             return 0.0
-        return self._oldest + self._max_age - time.monotonic()
+        return self._oldest + self.max_age - time.monotonic()
 
     @property
     def in_memory(self) -> int:
@@ -210,7 +210,7 @@ class Deliver:
             self._oldest = time.monotonic()
         self._chunks.append(chunk)
         self._count_pending()
-        if self.stats.rows_pending <= self._max_rows:  # a batch's worth need not be read again
+        if self.stats.rows_pending <= self.max_rows:  # a batch's worth need not be read again
             self._kept[chunk] = made.frame
         self.stats.chunks_written += 1
         self.stats.rows_spooled += chunk.rows
@@ -269,7 +269,7 @@ class Deliver:
         for chunk in self._chunks[:most]:
             some.append(chunk)
             rows += chunk.rows
-            if rows >= self._max_rows:
+            if rows >= self.max_rows:
                 break
         return some
 
@@ -334,13 +334,3 @@ class Deliver:
     def _relieved(self, stage: Stage) -> None:
         if self.stats.problems.pop(stage, None):
             log.info("the %s is written again", stage, extra={"event_type": self.event_type})
-
-
-async def _first_of(one: asyncio.Event, other: asyncio.Event, seconds: float | None) -> None:
-    """Return when one of two events is set, or after `seconds`."""
-    waits = [asyncio.ensure_future(one.wait()), asyncio.ensure_future(other.wait())]
-    try:
-        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for wait in waits:
-            wait.cancel()

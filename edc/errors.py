@@ -10,6 +10,7 @@ EdcError
 ├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
 ├── NotVerified     a compaction's result lacks rows of its sources, which stay; exit 1
+├── Declined        the daemon says that the operator must edit something; exit 2
 ├── NoDaemon        nobody listens on the control socket; exit 1
 └── InstanceHeld    another daemon holds this instance of the storage path; exit 75
 
@@ -37,6 +38,12 @@ class ConfigError(EdcError):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.problem}" + (f"; {self.mend}" if self.mend else "")
+
+
+class Declined(EdcError):
+    """The daemon will not do what it was asked to until the operator edits something."""
+
+    exit_code = 2
 
 
 class Fatal(EdcError):

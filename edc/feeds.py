@@ -23,7 +23,7 @@ from edc.logs import redact
 from edc.metrics import Rate
 from edc.plan import Feed
 from edc.relay import Relay
-from edc.retry import Backoff, pause
+from edc.retry import Backoff, first_of, pause
 from edc.staleness import Pace, Watchdog
 from edc.transport import Transport
 from edc.transport.poll import PollTransport
@@ -49,6 +49,8 @@ class Times:
     longest_delay: float = 60.0
     healthy_after: float = _HEALTHY_AFTER
     ledger: float = 1.0
+    patience: float = 30.0
+    """For a connection by another plan to deliver, before it takes over all the same."""
     history: float = 5.0
     """After a silence, before its vendor's history is asked: it may lag."""
 
@@ -94,6 +96,9 @@ class FeedRunner:
         self._once = once
         self._left = 1
         """Connections that have not been given up."""
+        self._relays: dict[int, Relay] = {}
+        """Of each path that has a connection, or makes one."""
+        self._changed = asyncio.Event()
         self._watchdogs: dict[int, Watchdog] = {}
         """Of each path: what it learns survives the connections."""
 
@@ -102,13 +107,46 @@ class FeedRunner:
         """Gaps that are being filled, or wait for it."""
         return self.healer.pending if self.healer else 0
 
+    def can_become(self, feed: Feed) -> bool:
+        """False where only a feed that is begun anew will do."""
+        return (
+            self.stats.state != "failed"
+            and feed.place == self.feed.place
+            and feed.connections == self.feed.connections
+        )
+
+    def become(self, feed: Feed) -> bool:
+        """Go on by another plan, without a gap where that can be; see `can_become`.
+
+        True where every connection that stands goes on. Where symbols alone are not all that
+        differs, or the vendor cannot change what a connection delivers, another one is made.
+        """
+        before, self.feed = self.feed, feed
+        if feed.name != before.name:
+            self.ingest.renamed(feed.name)
+        for symbol in before.symbols ^ feed.symbols:  # of one that comes back, too
+            self.ingest.unwanted(symbol)
+        if self.healer is not None:
+            self.healer.change(feed)
+        live = before.differs_in_symbols_only(feed)
+        if before.plan == feed.plan:
+            return True
+        if not live:
+            self._watchdogs.clear()  # how long it may be silent is one of the options
+        self._changed.set()
+        plan = feed.plan if feed.listing is None else feed.listing.wanted
+        if feed.listing is not None:
+            self.ingest.unlisted(feed.listing.unlisted)
+        alike = [relay.change(plan, live=live) for relay in self._relays.values()]
+        return all(alike)
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep the feed alive until told to stop, or until it cannot go on. Raises nothing."""
         beside = []
         if self._catalog is not None and self.feed.listing is not None:
             if not await self._listed(self._catalog, self.feed.listing, stopping):
                 return
-            relist = self._relist(self._catalog, self.feed.listing)
+            relist = self._relist(self._catalog)
             beside.append(asyncio.create_task(relist, name="instruments"))
         if self.healer is not None:
             await self.healer.begin(self.ingest)
@@ -142,11 +180,11 @@ class FeedRunner:
         self._give_up(Fatal(told, "correct the feed's symbols"))
         return False
 
-    async def _relist(self, catalog: Catalog, listing: Listing) -> None:
+    async def _relist(self, catalog: Catalog) -> None:
         """Once a day: what is new or gone is asked for, or no longer, by a new connection."""
-        while True:
+        while (listing := self.feed.listing) is not None:
             await asyncio.sleep(catalog.due(listing))
-            if not await catalog.bring(listing):
+            if listing is not self.feed.listing or not await catalog.bring(listing):
                 continue
             self.ingest.unlisted(listing.unlisted)
             if listing.symbols:
@@ -168,7 +206,12 @@ class FeedRunner:
             self._tells("connecting")
             started, data_before = time.monotonic(), self.stats.data_frames
             make = partial(self._transport, number)
-            relay = Relay(make, self.ingest, self._lost, self._times.backoff)
+            relay = Relay(
+                *(make, self.ingest, self._lost, self._times.backoff),
+                alone=self.feed.channel.one_connection,
+                patience=self._times.patience,
+            )
+            self._relays[number] = relay
             try:
                 await relay.run(stopping)
                 break
@@ -188,6 +231,8 @@ class FeedRunner:
                     return
                 failure = Retriable("crashed", f"{type(error).__name__}: {error}")
                 log.warning("feed crashed", exc_info=error, extra=self._fields())
+            finally:
+                del self._relays[number]
             lived = time.monotonic() - started
             if lived >= self._times.healthy_after and self.stats.data_frames > data_before:
                 backoff.reset()
@@ -203,7 +248,11 @@ class FeedRunner:
         log.warning(
             "feed %s: %s; next try in %.1f s", self.feed.name, failure, delay, extra=self._fields()
         )
-        await pause(stopping, delay)
+        if failure.after is not None:
+            await pause(stopping, delay)
+            return
+        self._changed.clear()
+        await first_of(stopping, self._changed, delay)  # what has failed may have been mended
 
     def _lost(self, error: Exception) -> None:
         """A connection has ended while its successor did not yet deliver."""

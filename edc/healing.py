@@ -65,15 +65,40 @@ class Healer:
         self._build()
         self._ledger = ledger
         self._held = held
-        self._within = within
+        self.within = within
         self._backoff = backoff
         self._now_ns = now_ns
         self._waiting: deque[tuple[Hole | None, Gap]] = deque(maxlen=_MOST_WAITING)
         self._stir = asyncio.Event()
         self._asked = 0.0
         self._busy = False
+        self._next: Feed | None = None
         self.pending = 0
         """Holes that wait or are being filled."""
+
+    def change(self, feed: Feed) -> None:
+        """Ask for what this feed has missed, from the next hole on.
+
+        Holes of symbols that it does not have stay open.
+        """
+        self._next = feed
+        if not self._busy:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        feed, self._next = self._next, None
+        if feed is None:
+            return
+        self._feed = feed
+        self._build()
+        waiting = [
+            (hole, gap)
+            for hole, gap in self._waiting
+            if hole is None or hole.symbol in feed.symbols
+        ]
+        self._waiting.clear()
+        self._waiting.extend(waiting)
+        self.pending = len(waiting)
 
     def _build(self) -> None:
         adapter = self._feed.build()
@@ -108,7 +133,7 @@ class Healer:
         What the venue trades is known by now: names may be others than those of the spelling.
         """
         self._build()
-        since = self._now_ns() - int(self._within * SECOND)
+        since = self._now_ns() - int(self.within * SECOND)
         source = self._feed.source
         if self._spans:
             name = self._feed.name
@@ -153,6 +178,7 @@ class Healer:
                     else:
                         await self._heal(client, self._history, hole, gap, ingest)
                     self._busy = False
+                    self._go_on()
                     self.pending = len(self._waiting)
                 self._stir.clear()
                 await self._stir.wait()
@@ -215,7 +241,7 @@ class Healer:
         log.info("back-fill of a silence: %d events", filled, extra=self._fields)
 
     def _too_old(self, gap: Gap) -> bool:
-        old = gap.started_at < self._now_ns() - int(self._within * SECOND)
+        old = gap.started_at < self._now_ns() - int(self.within * SECOND)
         if old:
             log.warning("a gap of %s is too old to be filled", gap.feed, extra=self._fields)
         return old

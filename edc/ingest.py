@@ -157,6 +157,24 @@ class Ingest:
         )
         return now
 
+    def unwanted(self, symbol: str) -> None:
+        """A symbol is not asked for any more: it is neither refused nor missing from now on."""
+        now = self._now_ns()
+        self.stats.refused.pop(symbol, None)
+        for line in self._lines.values():
+            since = line.refused.pop(symbol, None)
+            if since is not None:
+                self._ledger.lost(line.origin, "unsubscribed", since, now, None, symbol)
+        if self._sequences is not None:
+            self._sequences.forget(symbol)
+
+    def renamed(self, feed: str) -> None:
+        """The feed has another name from now on."""
+        self.stats.feed = feed
+        self._origin = msgspec.structs.replace(self._origin, feed=feed)
+        for line in self._lines.values():
+            line.origin = msgspec.structs.replace(line.origin, feed=feed)
+
     def ended(self, epoch: int) -> None:
         """A connection is over; what it never delivered is missing until now."""
         line = self._lines.pop(epoch)

@@ -39,6 +39,11 @@ class Listing:
         self._plan = plan
 
     @property
+    def wanted(self) -> FeedPlan:
+        """The plan, as far as the venue trades what it says."""
+        return self._plan
+
+    @property
     def symbols(self) -> list[str]:
         """Those that are asked for."""
         return [each for listed in self._plan.options.symbols.values() for each in listed]

@@ -112,13 +112,19 @@ class _Lines(logging.Handler):
         self._write(self.format(record))
 
 
-def configure(log_format: str, write: Callable[[str], None], *, level: int = logging.INFO) -> None:
+def configure(log_format: str, write: Callable[[str], None], *, level: str = "info") -> None:
     """Send every log line, as `text` or `json`, to `write`. Libraries speak from warning up."""
     handler = _Lines(write)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
+    set_level(level)
+
+
+def set_level(name: str) -> None:
+    """Write lines from this level on: debug, info, warning or error."""
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger().setLevel(max(level, logging.WARNING) if level > logging.DEBUG else level)
     logging.getLogger("edc").setLevel(level)
     # Its debug lines cut a frame in the middle, and half a key is not known to the redactor.
     logging.getLogger("websockets").setLevel(max(level, logging.INFO))

@@ -9,7 +9,7 @@ Nothing here touches the network.
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,17 +51,46 @@ class Feed:
     vendor: str
     source: str
     channel: Channel
-    build: Callable[[], Adapter]
+    plan: FeedPlan
+    build: Callable[[], Adapter] = field(compare=False)
     """Makes the adapter of a new connection."""
     asset_types: tuple[str, ...]
     connections: int = 1
-    listing: Listing | None = None
+    listing: Listing | None = field(default=None, compare=False)
     """What the vendor says of the feed's symbols, where it lists what it trades."""
     required: bool = True
     symbols: int = 0
     """How many it asks for."""
     symbols_limit: int | None = None
     """How many one connection takes."""
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """What a feed of another config has in common with this one where it goes on from it.
+
+        Its source, and the number of its section's connection; a connection that sections share is
+        the same whichever those are.
+        """
+        if self.channel.one_connection:
+            return (self.vendor, self.source)
+        section, _, number = self.name.partition(".")
+        return (self.vendor, self.source, section, int(number or 1))
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """In the lake's spelling."""
+        return frozenset(each for listed in self.plan.options.symbols.values() for each in listed)
+
+    def differs_in_symbols_only(self, other: "Feed") -> bool:
+        """True where a connection that stands may go on by the other's plan."""
+        listed = self.plan.options.model_copy(update={"symbols": other.plan.options.symbols})
+        alike = replace(self.plan, options=listed, written=other.plan.written)
+        return (
+            alike == other.plan
+            and self.connections == other.connections
+            and not self.symbols & {"*"}
+            and not other.symbols & {"*"}
+        )
 
 
 def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = None) -> list[Feed]:
@@ -82,7 +111,7 @@ def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = Non
     if not settings.server.listen:
         _check_no_webhooks(settings, place, chosen)
     sections = _shared([_section(settings, path, name) for name in chosen], place)
-    return [feed for section in sections for feed in _feeds(section)]
+    return [feed for section in sections for feed in _feeds(section, place)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +225,7 @@ def _joined(one: _Section, other: _Section, place: str) -> _Section:
     return _Section(f"{one.name}+{other.name}", one.vendor, plan)
 
 
-def _feeds(section: _Section) -> Iterator[Feed]:
+def _feeds(section: _Section, place: str) -> Iterator[Feed]:
     """The connections that a section takes."""
     options = section.plan.options
     most = section.vendor.most_symbols
@@ -205,11 +234,12 @@ def _feeds(section: _Section) -> Iterator[Feed]:
     for number, symbols in enumerate(parts, 1):
         plan = replace(section.plan, options=options.model_copy(update={"symbols": symbols}))
         listing = Listing(section.vendor, plan)
-        yield Feed(
+        feed = Feed(
             name=section.name if len(parts) == 1 else f"{section.name}.{number}",
             vendor=plan.vendor,
             source=f"{plan.vendor}_{options.channel}",
             channel=section.vendor.channels[options.channel],
+            plan=plan,
             build=listing.build,
             asset_types=tuple(symbols),
             connections=options.connections,
@@ -218,6 +248,11 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             symbols=sum(map(len, symbols.values())),
             symbols_limit=limit,
         )
+        try:
+            feed.build()
+        except ValueError as error:  # a symbol that the vendor has no name for
+            raise ConfigError(f"{place}: [feeds.{section.name}]", str(error)) from None
+        yield feed
 
 
 def _parts(

@@ -238,6 +238,12 @@ def newest(events: Sequence[Event]) -> int | None:
     return max((event.event_time for event in events), default=None)
 
 
+def differing(before: Iterable[str], after: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What is new in `after`, and what of `before` is gone, each in its order."""
+    old, new = dict.fromkeys(before), dict.fromkeys(after)
+    return [each for each in new if each not in old], [each for each in old if each not in new]
+
+
 def spaced(texts: Sequence[str], size: int) -> list[Sequence[str]]:
     """Texts in pieces of at most so many."""
     return [texts[start : start + size] for start in range(0, len(texts), size)]

@@ -20,6 +20,10 @@ class Sequences:
         """What an earlier run has recorded last."""
         self._last.setdefault((event_type, symbol), (sequence, 0))
 
+    def forget(self, symbol: str) -> None:
+        """A symbol is not wanted any more: what is left out from now on is not missing."""
+        self._last = {key: last for key, last in self._last.items() if key[1] != symbol}
+
     def missing(self, event: Event, epoch: int, *, alone: bool = True) -> int:
         """How many numbers were left out before this event, which is remembered.
 

@@ -12,7 +12,16 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -24,10 +33,11 @@ from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
-from edc.errors import BusDown, Fatal, Retriable, Unwritten
+from edc.errors import BusDown, EdcError, Fatal, Retriable, Unwritten
 from edc.events import EVENT_TYPES
 from edc.exposition import DaemonCollector
 from edc.feeds import FeedRunner, Hooked, Times
+from edc.fleet import Fleet
 from edc.healing import Healer, by_time
 from edc.held import Held
 from edc.ingest import Ingest
@@ -35,10 +45,12 @@ from edc.instruments import Catalog
 from edc.latency import Latencies
 from edc.ledger import Ledger
 from edc.metrics import DaemonStats, FeedStats, LaneStats, Stage
+from edc.notify import Notifier
 from edc.overview import GapsOfToday, Overview
 from edc.page import Page
 from edc.plan import Feed
 from edc.queues import Queue
+from edc.reload import difference, merged, said, told
 from edc.retry import pause
 from edc.roles import BusEnd, Role
 from edc.server import HttpServer
@@ -49,7 +61,6 @@ from edc.storage import open_sink
 from edc.store import Store
 from edc.transport import Frame
 from edc.transport.libraries import library
-from edc.transport.sockets import Library
 from edc.transport.webhook import Hooks
 from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
@@ -59,8 +70,8 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 1024
 """Recorded frames between two looks at what else is to be done."""
 _BEATS_WITHIN = 15.0
-_FEEDS_STOP_WITHIN = 4.0
-"""Seconds for saying goodbye and taking what the sockets still hold."""
+_SAFE_WITHIN = 10.0
+"""Seconds for the last events of a feed that is removed to be on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +102,15 @@ class Supervisor:
         role: Role | None = None,
         times: Times | None = None,
         now_ns: Callable[[], int] = time.time_ns,
+        reread: Callable[[], tuple[Settings, list[Feed]]] | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.settings = settings
         self.started_ns = now_ns()
         self._duration = duration
+        self._once = once
+        self._reread = reread
+        self._notifier = notifier or Notifier()
         self._times = times or Times()
         storage = settings.storage
         self.spool = Spool(storage.home, storage.instance)
@@ -123,7 +139,7 @@ class Supervisor:
                 timezone=storage.timezone,
                 interval=settings.spool.interval,
                 max_rows=settings.batch.max_rows,
-                max_age=0.0 if role is Role.COLLECT else settings.batch.max_age,
+                max_age=self._max_age(settings),
                 on_refused=self._books.refused,
                 on_damaged=self._books.damaged,
                 reach=self._books.reach,
@@ -133,16 +149,17 @@ class Supervisor:
         }
         if self.bus is not None:
             self.bus.build({kind: lane.stats for kind, lane in self.lanes.items()})
-        letters = DeadLetters(storage.home)
-        connect = library(settings.transport.websocket)
+        self._letters = DeadLetters(storage.home)
+        self._connect = library(settings.transport.websocket)
         self._hooks: Hooks = {}
         self.http: HttpServer | None = None
-        held = Held(self._lake, self.spool)
+        self._held = Held(self._lake, self.spool)
         self._catalog = Catalog(storage.home, now_ns)
-        self.feeds = [self._runner(feed, letters, held, connect, once=once) for feed in feeds]
+        self.feeds = [self._runner(feed) for feed in feeds]
+        self._fleet = Fleet(self.feeds)
+        self._reload_wanted = asyncio.Event()
         self._books.oversee(self.feeds, self.lanes)
-        tended = storage.format == "delta" or isinstance(storage.path, Path)
-        self._housekeeper = Housekeeper(order(settings), settings.compact.every if tended else None)
+        self._housekeeper = Housekeeper(order(settings), self._tending(settings))
         self._stopping = asyncio.Event()
         self.stats = DaemonStats(gaps=self._books.ledger.counts)
         self._collector = DaemonCollector(
@@ -153,16 +170,25 @@ class Supervisor:
             self.stats,
         )
 
-    def _runner(
-        self, feed: Feed, letters: DeadLetters, held: Held, connect: Library, *, once: bool
-    ) -> FeedRunner:
+    def _tending(self, settings: Settings) -> float | None:
+        """How often the housekeeper works; never on a lake that it cannot tend."""
+        storage = settings.storage
+        tended = storage.format == "delta" or isinstance(storage.path, Path)
+        return settings.compact.every if tended else None
+
+    def _max_age(self, settings: Settings) -> float:
+        """How long rows may wait for their batch; those for the bus do not."""
+        at_once = self.bus is not None and self.bus.role is Role.COLLECT
+        return 0.0 if at_once else settings.batch.max_age
+
+    def _runner(self, feed: Feed) -> FeedRunner:
         within, ledger = self.settings.backfill.within, self._books.ledger
         if self.bus is not None:  # what a gap has missed is what the lake lacks, which is elsewhere
             within = None
         healer = None
         if within is not None and (feed.channel.sequenced or by_time(feed)):
             healer = Healer(
-                *(feed, ledger, held, within, self._times.backoff, self._now_ns),
+                *(feed, ledger, self._held, within, self._times.backoff, self._now_ns),
                 safe=self._safe,
                 settle=self._times.history,
             )
@@ -170,7 +196,7 @@ class Supervisor:
         ingest = Ingest(
             stats,
             self.queues,
-            letters,
+            self._letters,
             self._books.ledger,
             self._now_ns,
             sequenced=feed.channel.sequenced,
@@ -182,8 +208,8 @@ class Supervisor:
         )
         hooked = Hooked(self._hooks, self._safe)
         return FeedRunner(
-            *(feed, ingest, connect, self._times),
-            once=once,
+            *(feed, ingest, self._connect, self._times),
+            once=self._once,
             healer=healer,
             hooked=hooked,
             catalog=self._catalog,
@@ -308,7 +334,8 @@ class Supervisor:
 
     def _servers(self) -> "_Servers":
         control = ControlServer(
-            self.spool.folder / "control.sock", {"flush": self._flushed, "status": self._status}
+            self.spool.folder / "control.sock",
+            {"flush": self._flushed, "status": self._status, "reload": self.reload},
         )
         storage, server = self.settings.storage, self.settings.server
         lake = storage.path if isinstance(storage.path, Path) else None
@@ -335,39 +362,153 @@ class Supervisor:
     async def _run_store(self, store: Store) -> None:
         """Store what the bus brings until told to stop."""
         ending = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
-        ending.add_done_callback(lambda _task: self._stopping.set())
+        ending.add_done_callback(lambda _task: self._end())
         try:
-            await store.run(self._stopping)
+            async with self._attended():
+                await store.run(self._stopping)
         finally:
             ending.cancel()
 
+    def _end(self) -> None:
+        self._notifier.stopping()
+        self._stopping.set()
+
+    @asynccontextmanager
+    async def _attended(self) -> AsyncIterator[None]:
+        """While inside, the service manager hears how it goes, and reloads are done when asked."""
+        helpers = (
+            asyncio.create_task(self._reload_when_asked(), name="reloader"),
+            asyncio.create_task(self._notifier.beat(self._summary), name="watchdog"),
+        )
+        self._notifier.ready()
+        try:
+            yield
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+
     async def _run_feeds(self) -> None:
         """Start the feeds; return when all have ended, told to or not."""
-        tasks = [
-            asyncio.create_task(runner.run(self._stopping), name=f"feed {runner.feed.name}")
-            for runner in self.feeds
-        ]
-        helper = asyncio.create_task(self._tick(), name="ticker")
+        for runner in list(self.feeds):
+            self._fleet.start(runner)
         stop = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
+        ticker = asyncio.create_task(self._tick(), name="ticker")
         try:
-            await self._until_ended(tasks, stop)
-            if not all(task.done() for task in tasks):
-                log.info("stopping: closing connections")
-            self._stopping.set()
-            if tasks:
-                await asyncio.wait(tasks, timeout=_FEEDS_STOP_WITHIN)
+            async with self._attended():
+                await self._fleet.ended(stop)
+                self._end()
+                if not self._fleet.all_done:
+                    log.info("stopping: closing connections")
+                await self._fleet.close()
         finally:
-            for task in (*tasks, helper, stop):
+            await self._fleet.close()
+            for task in (ticker, stop):
                 task.cancel()
-            await asyncio.gather(*tasks, helper, stop, return_exceptions=True)
-            for runner in self.feeds:
-                runner.ingest.finish()
+            await asyncio.gather(ticker, stop, return_exceptions=True)
 
-    async def _until_ended(self, feeds: list[asyncio.Task[None]], stop: asyncio.Task[None]) -> None:
-        """Return when `stop` has, or all feeds have."""
-        left: set[asyncio.Task[None]] = {*feeds, stop}
-        while not stop.done() and left != {stop}:
-            _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+    def reload_soon(self) -> None:
+        """Read the config anew, as `reload` does; what comes of it is logged."""
+        self._reload_wanted.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
+            try:
+                await self.reload()
+            except (EdcError, OSError) as error:  # it has been logged
+                log.debug("not reloaded: %s", error)
+
+    async def reload(self) -> Mapping[str, object]:
+        """Go on by the config as it is now; what has changed, see `edc.reload.told`.
+
+        What did not change is not touched. Raises ConfigError where the config is wrong: then
+        everything goes on as before.
+        """
+        if self._reread is None:
+            raise EdcError("this daemon has no config to read anew")
+        async with self._fleet.changing:
+            self._notifier.reloading()
+            try:
+                settings, feeds = await asyncio.to_thread(self._reread)
+                answer = await self._become(settings, feeds)
+                log.info("reloaded: %s", said(answer))
+            except (EdcError, OSError) as error:
+                log.error("not reloaded, the old config goes on: %s", error)
+                raise
+            finally:
+                self._notifier.ready()
+        self._fleet.settled()
+        return answer
+
+    async def _become(self, settings: Settings, feeds: Sequence[Feed]) -> dict[str, object]:
+        """Bring about what another config changes."""
+        found = difference(self.settings, settings, [runner.feed for runner in self.feeds], feeds)
+        self.settings = merged(self.settings, settings, found.at_once)
+        self._take_over(self.settings)
+        runners = {runner.feed.place: runner for runner in self.feeds}
+        taken = {feed.name for feed in found.added}
+        for feed in found.removed:
+            if feed.name in taken or feed.channel.one_connection:
+                await self._leave(runners[feed.place])
+        for feed in found.added:
+            await self._enter(feed)
+        how = {new.name: await self._change(runners[old.place], new) for old, new in found.changed}
+        for runner in list(self.feeds):
+            if runner.stats.state == "failed" and runner.feed.name not in how:
+                how[runner.feed.name] = await self._change(runner, runner.feed)
+        for feed in found.removed:
+            if runners[feed.place] in self.feeds:
+                await self._leave(runners[feed.place])
+        return told(found, how)
+
+    def _take_over(self, settings: Settings) -> None:
+        """Let the settings that can be changed at any time take effect."""
+        for lane in self.lanes.values():
+            lane.interval = settings.spool.interval
+            lane.max_rows, lane.max_age = settings.batch.max_rows, self._max_age(settings)
+        for runner in self.feeds:
+            if runner.healer is not None and settings.backfill.within is not None:
+                runner.healer.within = settings.backfill.within
+        self._housekeeper.change(order(settings), self._tending(settings))
+
+    async def _enter(self, feed: Feed) -> None:
+        runner = self._runner(feed)
+        await self._books.enter(runner)
+        self._fleet.start(runner)
+
+    async def _leave(self, runner: FeedRunner) -> None:
+        """Stop a feed in order: should it come back, what it has missed is put down to that."""
+        await self._fleet.stop(runner)
+        mark = runner.ingest.watermark()
+        try:
+            async with asyncio.timeout(_SAFE_WITHIN):
+                await self._safe(self.lanes)
+                await self._books.leave(runner.feed.name, mark)
+        except (TimeoutError, OSError) as error:
+            log.warning(
+                "feed %s is stopped, but its last events are not on disk yet: %s",
+                *(runner.feed.name, error),
+                extra={"feed": runner.feed.name, "vendor": runner.feed.vendor},
+            )
+
+    async def _change(self, runner: FeedRunner, feed: Feed) -> str:
+        """Let a feed go on by another plan; a word for how."""
+        if not runner.can_become(feed):
+            await self._leave(runner)
+            await self._enter(feed)
+            return "begun anew"
+        old = runner.feed
+        if feed.listing is not None:
+            await self._catalog.bring(feed.listing)
+        alike = runner.become(feed)
+        if feed.name != old.name:
+            await self._books.leave(old.name, runner.ingest.watermark())
+        if not alike:
+            return "on a new connection"
+        added, gone = len(feed.symbols - old.symbols), len(old.symbols - feed.symbols)
+        return f"on its connection: {added} symbols added, {gone} removed"
 
     async def _tick(self) -> None:
         """Once in a while: rates and the like, for people."""
@@ -426,6 +567,16 @@ class Supervisor:
 
     async def _flushed(self) -> Mapping[str, object]:
         return flush_status(await self.flush())
+
+    def _summary(self) -> str:
+        """The state in a sentence, for the service manager."""
+        live = sum(runner.stats.state in ("live", "listening") for runner in self.feeds)
+        rate = sum(runner.rate.value for runner in self.feeds)
+        pending = sum(lane.stats.rows_pending for lane in self.lanes.values())
+        problems = [each for lane in self.lanes.values() for each in lane.stats.problems.values()]
+        text = f"{live} of {len(self.feeds)} feeds deliver, {rate:,.0f} events/s"
+        text += f", {pending:,} rows in the spool"
+        return f"{text}; {problems[0]}" if problems else text
 
     async def _status(self) -> Mapping[str, object]:
         return self.status()

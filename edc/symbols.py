@@ -109,6 +109,13 @@ class Symbols:
             known = self._known[name] = (symbol, self._other)
         return known
 
+    def become(self, other: "Symbols") -> None:
+        """Ask for what `other` asks for. Of what is no longer asked for some may be on its way."""
+        self.names, self.everything = other.names, other.everything
+        self._other = other._other  # noqa: SLF001 - of this class
+        self._listed |= other._listed  # noqa: SLF001 - of this class
+        self._known |= other._known  # noqa: SLF001 - of this class
+
     def topics(self, topic: Callable[[str], str]) -> dict[str, str]:
         """What `Converses.topics` wants: a topic for each name, with its symbol."""
         return {topic(name): self._listed[name][0] for name in self.names}

@@ -377,11 +377,17 @@ async def test_never_is_never(lake: Path) -> None:
     write(lake, 1)
     keeper = Housekeeper(an_order(lake), None)
 
-    async with asyncio.timeout(5):
-        await keeper.run(asyncio.Event())
-
+    stopping = asyncio.Event()
+    task = asyncio.create_task(keeper.run(stopping))
+    await asyncio.sleep(0.2)
     assert len(list(folder.glob("*.parquet"))) == 2
     assert keeper.last_ns == 0
+
+    keeper.change(an_order(lake), 0.1)  # until another config says so
+    await until(lambda: keeper.last_ns)
+    stopping.set()
+    await task
+    assert len(list(folder.glob("*.parquet"))) == 1
 
 
 def test_the_process_works_only_for_the_daemon_that_started_it(lake: Path, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_configuring_again_replaces_the_writer(root: logging.Logger) -> None:
 
 def test_debug_is_heard_where_asked_for_but_not_from_the_websocket(root: logging.Logger) -> None:
     lines: list[str] = []
-    configure("text", lines.append, level=logging.DEBUG)
+    configure("text", lines.append, level="debug")
 
     logging.getLogger("edc.lake").debug("ours")
     logging.getLogger("httpx").debug("theirs")

@@ -28,6 +28,7 @@ SEES = {
     "edc.book": NOBODY,
     "edc.files": ("errors",),
     "edc.logs": ("times",),
+    "edc.notify": ("logs",),
     "edc.markets": ("times",),
     # The contracts, and those who keep them.
     "edc.transport": NOBODY,
@@ -90,7 +91,7 @@ SEES = {
     "edc.metrics": ("latency", "sinks", "times"),
     "edc.exposition": ("bus", "latency", "metrics", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
-    "edc.relay": ("errors", "retry", "transport"),
+    "edc.relay": ("adapters", "errors", "retry", "transport"),
     "edc.lines": ("events", "metrics", "transport", "wire"),
     "edc.ingest": (
         *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "metrics"),
@@ -196,6 +197,8 @@ SEES = {
         *("staleness", "transport", "transport.poll", "transport.sockets"),
         *("transport.stream", "transport.webhook", "transport.websocket"),
     ),
+    "edc.fleet": ("feeds",),
+    "edc.reload": ("config", "plan"),
     "edc.recording": (
         *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
         *("plan", "queues", "retry", "transport", "transport.sockets"),
@@ -218,9 +221,18 @@ SEES = {
     ),
     "edc.supervisor": (
         *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
-        *("events", "exposition", "feeds", "healing", "held", "upkeep.housekeeping", "watermarks"),
+        *(
+            "events",
+            "exposition",
+            "feeds",
+            "fleet",
+            "healing",
+            "held",
+            "upkeep.housekeeping",
+            "watermarks",
+        ),
         *("ingest", "instruments", "latency", "ledger", "logs", "metrics", "overview"),
-        *("page", "plan", "queues"),
+        *("notify", "page", "plan", "queues", "reload"),
         *("retry", "server"),
         *("sinks", "spool", "status", "storage", "times", "transport.libraries"),
         *("roles", "store"),
@@ -269,6 +281,7 @@ SEES = {
     "edc.cli.daemon": (
         *("cli.terminal", "config", "control", "demo", "errors", "live", "logs", "plan", "roles"),
         *("status", "supervisor"),
+        *("notify", "reload", "transport.libraries"),
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.terminal", "config", "errors", "inspection"),

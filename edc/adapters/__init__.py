@@ -207,6 +207,20 @@ class Converses(Protocol):
 
 
 @runtime_checkable
+class Resubscribes(Protocol):
+    """A websocket adapter whose vendor changes what a connection that stands delivers."""
+
+    def change(self, plan: "FeedPlan") -> Sequence[Message] | None:
+        """Go on by `plan`, which differs in its symbols only: what is to be said for it.
+
+        None where only another connection will do; then nothing has changed. What still comes of
+        a symbol that is no longer wanted is decoded as before. Where the subscription has not been
+        sent yet, `subscribe` (or the answer that brings it) says what `plan` wants.
+        """
+        ...
+
+
+@runtime_checkable
 class HasShort(Protocol):
     """An adapter that reads its commonest frames many at once; `decode` reads them all the same.
 

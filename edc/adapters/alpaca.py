@@ -50,7 +50,7 @@ from edc.adapters import (
 from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Asked, Rows, each, refused, spaced
+from edc.rows import Asked, Rows, differing, each, refused, spaced
 from edc.symbols import Symbols, parted, share_class
 from edc.times import SECOND, format_iso, instant, parse_iso
 from edc.transport import Frame, Request
@@ -306,6 +306,7 @@ class AlpacaStream:
         self._waiting: deque[list[str]] = deque()
         self._asking: list[str] = []
         """The topics of the request that is not answered yet."""
+        self._welcome = False
         self._history = _History(plan, self._makes)
         self.history_every = _History.every
         self.spans = self._history.spans
@@ -335,6 +336,7 @@ class AlpacaStream:
             if isinstance(message, _Success) and message.msg == "connected":
                 send.append(self._said(action="auth", key=self._key, secret=self._secret))
             elif isinstance(message, _Success) and message.msg == "authenticated":
+                self._welcome = True
                 self._waiting.extend(self._pieces())
                 send += self._next()
             elif isinstance(message, _Subscription):
@@ -346,10 +348,28 @@ class AlpacaStream:
                 send += self._next()
         return Answer(send=send, accepted=accepted, refused=refused)
 
-    def _pieces(self) -> list[list[str]]:
-        """Topics for one request each."""
+    def change(self, plan: FeedPlan) -> Sequence[Message]:
+        """Symbols come and go; before the vendor knows us there is nothing to say."""
+        other = AlpacaStream(plan)
         symbols = self._makes.rows.symbols
-        names = ["*"] if symbols.everything else symbols.names
+        added, gone = differing(symbols.names, other._makes.rows.symbols.names)
+        symbols.become(other._makes.rows.symbols)
+        self.topics, self.spans = other.topics, other.spans
+        self._history = _History(plan, self._makes)
+        if not self._welcome:
+            return ()
+        said = [
+            self._said(action="unsubscribe", **{kind: list(some) for kind in self._take})
+            for some in spaced(gone, _AT_ONCE)
+        ]
+        self._waiting.extend(self._pieces(added))
+        return said if self._asking else [*said, *self._next()]
+
+    def _pieces(self, names: Sequence[str] | None = None) -> list[list[str]]:
+        """Topics for one request each; of all names where none are given."""
+        symbols = self._makes.rows.symbols
+        if names is None:
+            names = ["*"] if symbols.everything else symbols.names
         topics = [f"{kind} {name}" for name in names for kind in self._take]
         return [list(piece) for piece in spaced(topics, _AT_ONCE * len(self._take))]
 

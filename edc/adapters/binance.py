@@ -184,6 +184,13 @@ class BinanceStream:
         """A hundred streams a message."""
         return self._streams.messages()
 
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Streams come and go by messages of a hundred."""
+        other = BinanceStream(plan)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        return self._streams.change(list(self.topics))
+
     def answer(self, frame: Frame) -> Answer | None:
         """What was accepted or refused; that the connection is about to end."""
         return self._streams.answer(frame)

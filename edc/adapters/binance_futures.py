@@ -156,6 +156,13 @@ class BinanceFuturesStream:
         """A hundred streams a message."""
         return self._streams.messages()
 
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Streams come and go by messages of a hundred."""
+        other = BinanceFuturesStream(plan)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        return self._streams.change(list(self.topics))
+
     def answer(self, frame: Frame) -> Answer | None:
         """What was accepted or refused."""
         return self._streams.answer(frame)

@@ -45,7 +45,7 @@ from edc.book import Book
 from edc.errors import Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed, newest, oldest
+from edc.rows import Rows, differing, each, listed, newest, oldest
 from edc.symbols import Symbols, parted, usual_pair
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -148,6 +148,9 @@ class BitfinexStream:
         trades = self._names if "trades" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in trades]
         self._channels: dict[int, tuple[str, str]] = {}
+        self._left: dict[int, tuple[str, str]] = {}
+        """Channels that were unsubscribed: what is on its way is read all the same."""
+        self._said = False
         self._sequence: int | None = None
         self._books: dict[str, Book] = {}
         self._tops: dict[str, tuple[float | None, ...]] = {}
@@ -155,18 +158,23 @@ class BitfinexStream:
 
     def subscribe(self) -> Sequence[str]:
         """The flags first, then one channel a message."""
-        messages: list[dict[str, object]] = [{"event": "conf", "flags": _FLAGS}]
-        for topic in self.topics:
-            stream, name = topic.split(" ", 1)
-            message: dict[str, object] = {"event": "subscribe", "channel": stream}
-            if stream == "status":
-                message["key"] = f"deriv:{name}"
-            else:
-                message["symbol"] = name
-            if stream == "book":
-                message |= {"prec": "P0", "freq": "F0", "len": "1"}
-            messages.append(message)
-        return [msgspec.json.encode(message).decode() for message in messages]
+        self._said = True
+        return [_message(event="conf", flags=_FLAGS), *map(_subscription, self.topics)]
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Channels go by their numbers: one that has none yet goes once it is acknowledged."""
+        other = BitfinexStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._said:
+            return ()
+        numbers = {" ".join(channel): number for number, channel in self._channels.items()}
+        known = [numbers[topic] for topic in gone if topic in numbers]
+        for number in known:
+            self._left[number] = self._channels.pop(number)
+        said = [_message(event="unsubscribe", chanId=number) for number in known]
+        return said + [_subscription(topic) for topic in added]
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each channel is acknowledged, or refused by an error that names it."""
@@ -176,6 +184,8 @@ class BitfinexStream:
             return None
         topic = f"{said.channel} {said.symbol or said.key.removeprefix('deriv:')}"
         match said.event:
+            case "subscribed" if topic not in self.topics:
+                return Answer(send=(_message(event="unsubscribe", chanId=said.chan_id),))
             case "subscribed":
                 return Answer(accepted=(topic,))
             case "error":
@@ -225,7 +235,7 @@ class BitfinexStream:
         told = bytes(parts[1])
         if told == b'"hb"':
             return (), parts[2:]
-        channel, name = self._channels.get(number, ("", ""))
+        channel, name = self._channels.get(number) or self._left.get(number, ("", ""))
         if told.startswith(b'"'):
             if channel != "trades" or told not in (b'"te"', b'"tu"'):
                 raise Skippable("unknown", f"message {told[:20]!r} of channel {channel!r}")
@@ -281,6 +291,17 @@ class BitfinexStream:
         """All of it, since the venue forgets nothing."""
         del hole, asked_ns
         return len(last) < _PAGE
+
+
+def _message(**message: object) -> str:
+    return msgspec.json.encode(message).decode()
+
+
+def _subscription(topic: str) -> str:
+    stream, name = topic.split(" ", 1)
+    where = {"key": f"deriv:{name}"} if stream == "status" else {"symbol": name}
+    book = {"prec": "P0", "freq": "F0", "len": "1"} if stream == "book" else {}
+    return _message(event="subscribe", channel=stream, **where, **book)
 
 
 class BitfinexRest:

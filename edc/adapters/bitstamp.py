@@ -39,7 +39,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed, oldest
+from edc.rows import Rows, differing, each, listed, oldest
 from edc.symbols import Symbols
 from edc.times import MICROSECOND, SECOND, instant
 from edc.transport import Frame, Request
@@ -140,13 +140,23 @@ class BitstampStream:
         trades = self._names if "live_trades" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in trades]
         self._tops: dict[str, tuple[object, object]] = {}
+        self._said = False
 
     def subscribe(self) -> Sequence[str]:
         """One channel a message."""
-        return [
-            msgspec.json.encode({"event": "bts:subscribe", "data": {"channel": topic}}).decode()
-            for topic in self.topics
-        ]
+        self._said = True
+        return [_message("subscribe", topic) for topic in self.topics]
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """One channel a message here too."""
+        other = BitstampStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._said:
+            return ()
+        said = [_message("unsubscribe", topic) for topic in gone]
+        return said + [_message("subscribe", topic) for topic in added]
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each channel is acknowledged; an error may name its channel, or none."""
@@ -217,6 +227,10 @@ class BitstampStream:
         first = oldest(last)
         begins = asked_ns - list(_WINDOWS.values())[self._window] * SECOND
         return begins < hole.started_at or (first is not None and first < hole.started_at - SECOND)
+
+
+def _message(event: str, topic: str) -> str:
+    return msgspec.json.encode({"event": f"bts:{event}", "data": {"channel": topic}}).decode()
 
 
 class BitstampRest:

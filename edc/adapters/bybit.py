@@ -44,7 +44,7 @@ from edc.adapters import (
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows, each, oldest, refused, spaced
+from edc.rows import Rows, differing, each, oldest, refused, spaced
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -190,17 +190,32 @@ class BybitStream:
         if "publicTrade" in options.streams:
             self._names = {symbols.of(name)[0]: name for name in symbols.names}
             self.spans = [("trade", symbol) for symbol in self._names]
-        self._asked = {
-            str(number): topics
-            for number, topics in enumerate(spaced(list(self.topics), _AT_ONCE), 1)
-        }
+        self._asked: dict[str, Sequence[str]] = {}
         self._books: dict[str, tuple[int, tuple[float, float] | None, tuple[float, float] | None]]
         self._books = {}
         self._prices: dict[tuple[str, str], float] = {}
 
     def subscribe(self) -> Sequence[str]:
         """Ten arguments a message."""
-        return [_message(number, topics) for number, topics in self._asked.items()]
+        return self._say("subscribe", list(self.topics))
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Ten arguments a message here too."""
+        other = BybitStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._asked:
+            return ()
+        return [*self._say("unsubscribe", gone), *self._say("subscribe", added)]
+
+    def _say(self, operation: str, topics: Sequence[str]) -> list[str]:
+        said = []
+        for some in spaced(topics, _AT_ONCE):
+            number = str(len(self._asked) + 1)
+            self._asked[number] = some if operation == "subscribe" else ()
+            said.append(_message(number, some, operation))
+        return said
 
     def answer(self, frame: Frame) -> Answer | None:
         """A message is accepted or refused whole; refused ones are tried piece by piece."""
@@ -313,8 +328,8 @@ def _best(
     return known
 
 
-def _message(number: str, topics: Sequence[str]) -> str:
-    return msgspec.json.encode({"req_id": number, "op": "subscribe", "args": topics}).decode()
+def _message(number: str, topics: Sequence[str], operation: str = "subscribe") -> str:
+    return msgspec.json.encode({"req_id": number, "op": operation, "args": topics}).decode()
 
 
 def _conditions(category: str, *, block: bool, rpi: bool) -> str | None:

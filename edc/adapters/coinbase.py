@@ -43,7 +43,7 @@ from edc.book import Book, Level
 from edc.errors import Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, above_missing, each, listed, oldest, refused
+from edc.rows import Rows, above_missing, differing, each, listed, oldest, refused
 from edc.symbols import Symbols, parted
 from edc.times import SECOND, parse_iso
 from edc.transport import Frame, Request
@@ -215,7 +215,7 @@ class CoinbaseExchange:
             for name in symbols.names
             for channel in self._channels
         }
-        self._asked = list(symbols.names)
+        self._said = False
         self._make: dict[str, Callable[[_Frame, bytes, int], Iterator[Event]]] = {
             "match": self._match,
             "last_match": self._match,
@@ -225,12 +225,27 @@ class CoinbaseExchange:
 
     def subscribe(self) -> Sequence[str]:
         """One product a message, with the heartbeat that tells its last trade."""
+        self._said = True
+        return self._messages("subscribe", self._rows.symbols.names)
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """One product a message here too."""
+        other = CoinbaseExchange(plan)
+        added, gone = differing(self._rows.symbols.names, other._rows.symbols.names)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        self._names |= other._names
+        if not self._said:
+            return ()
+        return [*self._messages("unsubscribe", gone), *self._messages("subscribe", added)]
+
+    def _messages(self, kind: str, names: Iterable[str]) -> list[str]:
         channels = [*self._channels, "heartbeat"]
         return [
             msgspec.json.encode(
-                {"type": "subscribe", "product_ids": [name], "channels": channels}
+                {"type": kind, "product_ids": [name], "channels": channels}
             ).decode()
-            for name in self._rows.symbols.names
+            for name in names
         ]
 
     def answer(self, frame: Frame) -> Answer | None:
@@ -329,16 +344,29 @@ class CoinbaseAdvanced:
         trades = self._names if "trades" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in trades]
         self._end = 0
+        self._said = False
 
     def subscribe(self) -> Sequence[str]:
         """One channel a message, and the heartbeats that keep it open."""
-        messages: list[dict[str, object]] = [{"type": "subscribe", "channel": "heartbeats"}]
-        names = self._rows.symbols.names
-        messages += [
-            {"type": "subscribe", "product_ids": names, "channel": channel}
-            for channel in self._channels
+        self._said = True
+        heartbeats = msgspec.json.encode({"type": "subscribe", "channel": "heartbeats"}).decode()
+        return [heartbeats, *self._messages("subscribe", self._rows.symbols.names)]
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Products come and go on each channel."""
+        other = CoinbaseAdvanced(plan)
+        added, gone = differing(self._rows.symbols.names, other._rows.symbols.names)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._said:
+            return ()
+        return [*self._messages("unsubscribe", gone), *self._messages("subscribe", added)]
+
+    def _messages(self, kind: str, names: list[str]) -> list[str]:
+        messages = [
+            {"type": kind, "product_ids": names, "channel": channel} for channel in self._channels
         ]
-        return [msgspec.json.encode(message).decode() for message in messages]
+        return [msgspec.json.encode(message).decode() for message in messages if names]
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each answer lists all that is subscribed."""

@@ -43,7 +43,7 @@ from edc.adapters import (
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, first_missing, refused, spaced
+from edc.rows import Rows, differing, each, first_missing, refused, spaced
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -183,16 +183,31 @@ class DeribitStream:
             for name in symbols.names
         }
         self._names = {symbols.of(name)[0]: name for name in symbols.names}
-        self._asked = dict(enumerate(spaced(list(self.topics), _AT_ONCE), 1))
+        self._asked: dict[int, Sequence[str]] = {}
         self._prices: dict[tuple[str, str], float] = {}
 
     def subscribe(self) -> Sequence[str]:
         """The channels, two hundred a message, and that life signs are to be asked for."""
-        messages = [
-            _message(number, "public/subscribe", {"channels": channels})
-            for number, channels in self._asked.items()
-        ]
+        messages = self._say("subscribe", list(self.topics))
         return [*messages, _message(0, "public/set_heartbeat", {"interval": 30})]
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Two hundred channels a message here too."""
+        other = DeribitStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._asked:
+            return ()
+        return [*self._say("unsubscribe", gone), *self._say("subscribe", added)]
+
+    def _say(self, action: str, channels: Sequence[str]) -> list[str]:
+        said = []
+        for some in spaced(channels, _AT_ONCE):
+            number = len(self._asked) + 1
+            self._asked[number] = some if action == "subscribe" else ()
+            said.append(_message(number, f"public/{action}", {"channels": some}))
+        return said
 
     def answer(self, frame: Frame) -> Answer | None:
         """A life sign is answered; channels that a result lacks are refused."""
@@ -207,7 +222,7 @@ class DeribitStream:
             if said.error is not None:
                 why = f"{said.error.message} ({said.error.code})"
                 return Answer(refused=dict.fromkeys(asked, why))
-            accepted = msgspec.json.decode(said.result, type=list[str])
+            accepted = msgspec.json.decode(said.result, type=list[str]) if asked else []
         except UNREADABLE:
             return None
         lacking = [channel for channel in asked if channel not in accepted]

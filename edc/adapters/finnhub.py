@@ -40,7 +40,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Asked, Rows, each, refused
+from edc.rows import Asked, Rows, differing, each, refused
 from edc.symbols import Symbols, parted, share_class
 from edc.times import MILLISECOND, SECOND, instant
 from edc.transport import Frame, Request
@@ -125,13 +125,21 @@ class FinnhubStream:
         self.url = f"{plan.vendor_options.url}?token={plan.key}"
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._rows = _rows(plan)
+        self._said = False
 
     def subscribe(self) -> Sequence[str]:
         """One symbol a message."""
-        return [
-            msgspec.json.encode({"type": "subscribe", "symbol": name}).decode()
-            for name in self._rows.symbols.names
-        ]
+        self._said = True
+        return _messages("subscribe", self._rows.symbols.names)
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """One symbol a message here too."""
+        other = FinnhubStream(plan)
+        added, gone = differing(self._rows.symbols.names, other._rows.symbols.names)
+        self._rows.symbols.become(other._rows.symbols)
+        if not self._said:
+            return ()
+        return [*_messages("unsubscribe", gone), *_messages("subscribe", added)]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The trades of a frame."""
@@ -160,6 +168,10 @@ class FinnhubStream:
                 data.s, time, data.p, data.v, exchange=exchange, conditions=conditions
             ),
         )
+
+
+def _messages(kind: str, names: Iterable[str]) -> list[str]:
+    return [msgspec.json.encode({"type": kind, "symbol": name}).decode() for name in names]
 
 
 class FinnhubRest:

@@ -40,7 +40,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed, newest, oldest
+from edc.rows import Rows, differing, each, listed, newest, oldest
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, SECOND, instant
 from edc.transport import Frame, Request
@@ -130,15 +130,31 @@ class GeminiStream:
         trades = self._rows.symbols.names if "trade" in options.streams else ()
         self._names = {self._rows.symbols.of(name)[0]: name for name in trades}
         self.spans = [("trade", symbol) for symbol in self._names]
-        self._asked = dict(enumerate(self.topics, 1))
+        self._asked: dict[int, str | None] = {}
         self._last: dict[str, float] = {}
 
     def subscribe(self) -> Sequence[str]:
         """One stream a message: an error then says which it is about."""
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": [topic], "id": number}).decode()
-            for number, topic in self._asked.items()
-        ]
+        return self._say("SUBSCRIBE", list(self.topics))
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """One stream a message here too."""
+        other = GeminiStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._asked:
+            return ()
+        return [*self._say("UNSUBSCRIBE", gone), *self._say("SUBSCRIBE", added)]
+
+    def _say(self, method: str, topics: Sequence[str]) -> list[str]:
+        said = []
+        for topic in topics:
+            number = len(self._asked) + 1
+            self._asked[number] = topic if method == "SUBSCRIBE" else None
+            message = {"method": method, "params": [topic], "id": number}
+            said.append(msgspec.json.encode(message).decode())
+        return said
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each stream is accepted by 200."""

@@ -15,7 +15,7 @@ for as the config writes them, plain lower case as upper case.
 * REST knows only the last few trades: a longer gap is filled as far as they go, the rest is lost.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -42,7 +42,7 @@ from edc.adapters import (
 from edc.errors import Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, listed, oldest, refused
+from edc.rows import Rows, differing, each, listed, oldest, refused
 from edc.symbols import Symbols
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -170,6 +170,7 @@ class HyperliquidStream:
         trades = self._names if "trades" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in trades]
         self._prices: dict[tuple[str, str], float] = {}
+        self._said = False
         self._events: dict[str, Callable[[Raw, int], Sequence[Event]]] = {
             "trades": self._trades,
             "bbo": self._quote,
@@ -179,13 +180,18 @@ class HyperliquidStream:
 
     def subscribe(self) -> Sequence[str]:
         """One topic a message: the venue takes no more."""
-        pairs = [topic.split(" ", 1) for topic in self.topics]
-        return [
-            msgspec.json.encode(
-                {"method": "subscribe", "subscription": {"type": stream, "coin": name}}
-            ).decode()
-            for stream, name in pairs
-        ]
+        self._said = True
+        return _messages("subscribe", self.topics)
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """One topic a message here too."""
+        other = HyperliquidStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._said:
+            return ()
+        return [*_messages("unsubscribe", gone), *_messages("subscribe", added)]
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each topic is acknowledged by repeating it; an error names the message it is about."""
@@ -258,6 +264,16 @@ class HyperliquidStream:
         del asked_ns
         first = oldest(last)
         return first is not None and first < hole.started_at
+
+
+def _messages(method: str, topics: Iterable[str]) -> list[str]:
+    pairs = [topic.split(" ", 1) for topic in topics]
+    return [
+        msgspec.json.encode(
+            {"method": method, "subscription": {"type": stream, "coin": name}}
+        ).decode()
+        for stream, name in pairs
+    ]
 
 
 class HyperliquidRest:

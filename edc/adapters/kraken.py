@@ -42,7 +42,7 @@ from edc.adapters import (
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event, Trade
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused, spaced
+from edc.rows import Rows, differing, each, refused, spaced
 from edc.symbols import Symbols, parted, usual_pair
 from edc.times import SECOND, exact_instant, parse_iso
 from edc.transport import Frame, Request
@@ -153,17 +153,34 @@ class KrakenStream:
             for name in symbols.names
         }
         self._last: dict[str, float] = {}
+        self._said = False
 
     def subscribe(self) -> Sequence[str]:
         """A message for each channel and hundred symbols; `req_id` says which channel it was."""
+        self._said = True
+        return self._messages("subscribe", self._rows.symbols.names)
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Symbols come and go on each channel."""
+        other = KrakenStream(plan)
+        added, gone = differing(self._rows.symbols.names, other._rows.symbols.names)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        self._names |= other._names
+        if not self._said:
+            return ()
+        return [*self._messages("unsubscribe", gone), *self._messages("subscribe", added)]
+
+    def _messages(self, method: str, names: Sequence[str]) -> list[str]:
         messages = []
         for number, stream in enumerate(self._streams, 1):
-            for names in spaced(self._rows.symbols.names, _AT_ONCE):
-                params: dict[str, object] = {"channel": stream, "symbol": names}
+            for some in spaced(names, _AT_ONCE):
+                params: dict[str, object] = {"channel": stream, "symbol": some}
                 if stream == "ticker":
                     params["event_trigger"] = "bbo"
-                params["snapshot"] = True
-                message = {"method": "subscribe", "params": params, "req_id": number}
+                if method == "subscribe":
+                    params["snapshot"] = True
+                message = {"method": method, "params": params, "req_id": number}
                 messages.append(msgspec.json.encode(message).decode())
         return messages
 

@@ -45,7 +45,7 @@ from edc.adapters import (
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Rows, above_missing, each, refused
+from edc.rows import Rows, above_missing, differing, each, refused
 from edc.symbols import Symbols, parted
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
@@ -209,6 +209,7 @@ class OkxStream:
         in_contracts = options.channel.startswith("derivatives")
         self._trades = _Trades(self._rows, in_contracts=in_contracts, numbered=business)
         self._prices: dict[tuple[str, str], float] = {}
+        self._said = 0
         self._make: dict[str, Callable[[Raw, str], Iterator[Event]]] = {
             "trades": lambda raw, _name: self._trades.of(raw),
             "trades-all": lambda raw, _name: self._trades.of(raw),
@@ -220,14 +221,29 @@ class OkxStream:
 
     def subscribe(self) -> Sequence[str]:
         """Fifty arguments a message: under its limit of 64 KB by far."""
-        pairs = [topic.split(" ", 1) for topic in self.topics]
+        return self._say("subscribe", list(self.topics))
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Each change counts as a subscription; fifty arguments a message here too."""
+        other = OkxStream(plan)
+        added, gone = differing(self.topics, other.topics)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        self._names |= other._names
+        if not self._said:
+            return ()
+        return [*self._say("unsubscribe", gone), *self._say("subscribe", added)]
+
+    def _say(self, operation: str, topics: Sequence[str]) -> list[str]:
+        pairs = [topic.split(" ", 1) for topic in topics]
         arguments = [{"channel": stream, "instId": name} for stream, name in pairs]
-        return [
-            msgspec.json.encode(
-                {"id": str(number), "op": "subscribe", "args": arguments[start : start + _AT_ONCE]}
-            ).decode()
-            for number, start in enumerate(range(0, len(arguments), _AT_ONCE), 1)
-        ]
+        said = []
+        for start in range(0, len(arguments), _AT_ONCE):
+            self._said += 1
+            some = arguments[start : start + _AT_ONCE]
+            message = {"id": str(self._said), "op": operation, "args": some}
+            said.append(msgspec.json.encode(message).decode())
+        return said
 
     def answer(self, frame: Frame) -> Answer | None:
         """An acknowledgement, a refusal, or the notice that the connection ends."""

@@ -37,7 +37,7 @@ from edc.adapters import (
 from edc.errors import EdcError, Fatal, Refused, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number, decimal
-from edc.rows import Asked, Rows, each, spaced
+from edc.rows import Asked, Rows, differing, each, spaced
 from edc.symbols import Symbols, parted, share_class
 from edc.times import SECOND, instant
 from edc.transport import Frame, Request
@@ -113,15 +113,22 @@ class TwelveDataStream:
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._rows = _rows(plan)
         self.topics = self._rows.symbols.topics(lambda name: name)
+        self._said = False
 
     def subscribe(self) -> Sequence[str]:
         """A hundred symbols a message."""
-        return [
-            msgspec.json.encode(
-                {"action": "subscribe", "params": {"symbols": ",".join(names)}}
-            ).decode()
-            for names in spaced(self._rows.symbols.names, _AT_ONCE)
-        ]
+        self._said = True
+        return _messages("subscribe", self._rows.symbols.names)
+
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """A hundred symbols a message here too."""
+        other = TwelveDataStream(plan)
+        added, gone = differing(self._rows.symbols.names, other._rows.symbols.names)
+        self._rows.symbols.become(other._rows.symbols)
+        self.topics = other.topics
+        if not self._said:
+            return ()
+        return [*_messages("unsubscribe", gone), *_messages("subscribe", added)]
 
     def answer(self, frame: Frame) -> Answer | None:
         """What was accepted, and what was not."""
@@ -155,6 +162,13 @@ class TwelveDataStream:
         yield self._rows.price(said.symbol, time, said.price, "last")
         if said.bid and said.ask:
             yield self._rows.quote(said.symbol, time, said.bid, None, said.ask, None)
+
+
+def _messages(action: str, names: Sequence[str]) -> list[str]:
+    return [
+        msgspec.json.encode({"action": action, "params": {"symbols": ",".join(some)}}).decode()
+        for some in spaced(names, _AT_ONCE)
+    ]
 
 
 class TwelveDataRest:

@@ -19,7 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    *(daemon.run, daemon.flush, daemon.status, dashboards.dashboard),
+    *(daemon.run, daemon.reload, daemon.flush, daemon.status, dashboards.dashboard),
     *(query.query, lake.inspect, lake.compact, lake.audit),
     *(frames.record, frames.replay),
     *(setup.check, setup.vendors),

@@ -24,15 +24,19 @@ from edc.cli.terminal import (
     err,
     errors,
     out,
+    print_json,
     seconds_of,
     show,
 )
 from edc.config import Settings, load
 from edc.errors import ConfigError, NoDaemon
+from edc.notify import Notifier
 from edc.plan import Feed, plan_feeds
+from edc.reload import said
 from edc.roles import Role
 from edc.status import flush_status
 from edc.supervisor import Outcome, Supervisor, recover
+from edc.transport.libraries import library
 
 _REFRESH = 0.5
 log = logging.getLogger(__name__)
@@ -108,8 +112,15 @@ async def _record(
             log.info("without --role the bus is not used: from the vendors to the lake")
         if once:
             _refuse_websockets(config, planned)
-        supervisor = Supervisor(settings, planned, once=once, duration=duration, role=role)
-        signalled = _on_signals(supervisor.stop)
+        supervisor = Supervisor(
+            *(settings, planned),
+            once=once,
+            duration=duration,
+            role=role,
+            reread=lambda: _reread(config, names, simulated, role),
+            notifier=Notifier.of(os.environ),
+        )
+        signalled = _on_signals(supervisor.stop, supervisor.reload_soon)
         with _live_view(supervisor, settings, log_format) as view:
             helper = asyncio.create_task(_refresh(view), name="live view")
             try:
@@ -120,6 +131,20 @@ async def _record(
     finally:
         if simulated is not None:
             await simulated.vendor.stop()
+
+
+def _reread(
+    config: Path, names: list[str] | None, simulated: demo.Demo | None, role: Role | None
+) -> tuple[Settings, list[Feed]]:
+    """The config as it is now, checked as `edc check` does. Raises ConfigError."""
+    settings = load(config if config.exists() or simulated is None else None)
+    if simulated is not None:
+        settings = simulated.settings(settings)
+    planned = [] if role is Role.STORE else plan_feeds(settings, config, names)
+    library(settings.transport.websocket)
+    if not terminal.debugging:
+        logs.set_level(settings.log.level)
+    return settings, planned
 
 
 def _ended(settings: Settings, outcome: Outcome, role: Role | None, *, signalled: bool) -> int:
@@ -148,8 +173,8 @@ def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
         )
 
 
-def _on_signals(stop: Callable[[], None]) -> list[int]:
-    """First signal: `stop`. Second: the end. The list fills with the signals that came."""
+def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> list[int]:
+    """First signal: `stop`. Second: the end. The list fills with those; SIGHUP is `reload`."""
     came: list[int] = []
 
     def on_signal(number: int) -> None:
@@ -162,6 +187,15 @@ def _on_signals(stop: Callable[[], None]) -> list[int]:
         stop()
 
     loop = asyncio.get_running_loop()
+    at_terminal = sys.stderr.isatty()
+
+    def on_hangup() -> None:
+        if at_terminal and not sys.stderr.isatty():  # the terminal has gone
+            on_signal(signal.SIGHUP)
+        else:
+            reload()
+
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return came
@@ -172,7 +206,7 @@ def _live_view(
     supervisor: Supervisor, settings: Settings, log_format: LogFormat
 ) -> Iterator[Live | None]:
     """On a terminal a live table with the log above it, elsewhere only the log."""
-    level = logging.DEBUG if terminal.debugging else logging.INFO
+    level = "debug" if terminal.debugging else settings.log.level
     if not (out.is_terminal and log_format is LogFormat.TEXT):
         logs.configure(log_format, _write_line, level=level)
         yield None
@@ -217,6 +251,20 @@ def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
             with nullcontext() if as_json else err.status("recovering the spool"):
                 answer = flush_status(recover(settings))
         show(answer, as_json=as_json, table=live.written)
+
+
+def reload(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
+    """Let the running daemon go on by the config as it is now, without a gap; see what changed.
+
+    A config that is wrong is refused, with what `edc check` says, and the old one goes on. SIGHUP
+    does the same.
+    """
+    with errors():
+        answer = control.ask(_socket(load(config)), "reload", timeout=120.0)
+        if as_json:
+            print_json(answer)
+        else:
+            out.print(said(answer), highlight=False)
 
 
 def status(

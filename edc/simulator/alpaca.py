@@ -43,7 +43,7 @@ class AlpacaVenue(Venue):
         await _say(line, {"T": "success", "msg": "connected"})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`auth` and `subscribe`."""
+        """`auth`, `subscribe` and `unsubscribe`."""
         asked = (
             msgspec.msgpack.decode(message) if isinstance(message, bytes) else json.loads(message)
         )
@@ -65,16 +65,17 @@ class AlpacaVenue(Venue):
             return
         if self.faults.deaf:
             return
+        gone = asked["action"] == "unsubscribe"
         topics = [Topic("trade", name, "trades") for name in asked.get("trades", [])]
         topics += [Topic("quote", name, "quotes") for name in asked.get("quotes", [])]
         if any(topic.name in self.faults.refuse for topic in topics):
             await _say(line, {"T": "error", "code": 400, "msg": "invalid syntax"})
             return
         most = self.faults.most
-        if most is not None and len({*line.topics, *topics}) > most:
+        if most is not None and not gone and len({*line.topics, *topics}) > most:
             await _say(line, {"T": "error", "code": 405, "msg": "symbol limit exceeded"})
             return
-        self.subscribe(line, topics)
+        (self.unsubscribe if gone else self.subscribe)(line, topics)
         listed = {
             channel: [topic.name for topic in line.topics if topic.channel == channel]
             for channel in ("trades", "quotes")

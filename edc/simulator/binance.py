@@ -76,8 +76,7 @@ class BinanceVenue(Venue):
             await line.say({"result": None, "id": number})
             self.subscribe(line, known)
         elif method == "UNSUBSCRIBE":
-            for topic in topics:
-                line.topics.pop(topic, None)
+            self.unsubscribe(line, topics)
             await line.say({"result": None, "id": number})
         else:
             listed = [f"{topic.name.lower()}@{topic.channel}" for topic in line.topics]

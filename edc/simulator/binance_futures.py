@@ -52,7 +52,7 @@ class BinanceFuturesVenue(Venue):
         return {"symbols": [dict(zip(keys, row, strict=True)) for row in rows]}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """SUBSCRIBE."""
+        """SUBSCRIBE and UNSUBSCRIBE."""
         try:
             asked = json.loads(message)
             streams = [stream.partition("@") for stream in asked["params"]]
@@ -65,7 +65,7 @@ class BinanceFuturesVenue(Venue):
         home = line.request.path.split("/")[1]
         known = [(name, channel) for name, _, channel in streams if _HOMES.get(channel) == home]
         topics = [Topic(_KINDS[channel], name.upper(), channel) for name, channel in known]
-        self.subscribe(line, topics)
+        (self.unsubscribe if asked.get("method") == "UNSUBSCRIBE" else self.subscribe)(line, topics)
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a frame, wrapped with the name of its stream."""

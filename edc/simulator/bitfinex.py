@@ -53,7 +53,7 @@ class BitfinexVenue(Venue):
         await line.say({"event": "info", "version": 2, "platform": {"status": 1}})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`conf` and `subscribe`."""
+        """`conf`, `subscribe` and `unsubscribe`."""
         asked = json.loads(message)
         if asked["event"] == "conf":
             line.state["flags"] = asked["flags"]
@@ -61,14 +61,21 @@ class BitfinexVenue(Venue):
             return
         if self.faults.deaf:
             return
+        numbers: dict[Topic, int] = line.state.setdefault("numbers", {})
+        if asked["event"] == "unsubscribe":
+            gone = [topic for topic, number in numbers.items() if number == asked["chanId"]]
+            self.unsubscribe(line, gone)
+            line.flush()
+            await line.say({"event": "unsubscribed", "status": "OK", "chanId": asked["chanId"]})
+            return
         channel, name = asked["channel"], asked["symbol"]
         if any(f"t{each.replace('/', '')}" == name for each in self.faults.refuse):
             problem = {"msg": "symbol: invalid", "code": 10300, "channel": channel}
             await line.say({"event": "error", **problem, "symbol": name})
             return
-        number = 19_000 + len(line.topics)
+        number = line.state["last"] = line.state.get("last", 19_000) + 1
         topic = Topic(_KINDS[channel], name, channel)
-        line.state.setdefault("numbers", {})[topic] = number
+        numbers[topic] = number
         head = {"event": "subscribed", "channel": channel, "chanId": number, "symbol": name}
         await line.say(head)
         line.flush()

@@ -60,7 +60,7 @@ class BitstampVenue(Venue):
         ]
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`bts:subscribe` and `bts:heartbeat`."""
+        """`bts:subscribe`, `bts:unsubscribe` and `bts:heartbeat`."""
         asked = json.loads(message)
         if asked["event"] == "bts:heartbeat":
             status = {"channel": "", "data": {"status": "success"}}
@@ -70,6 +70,10 @@ class BitstampVenue(Venue):
             return
         topic = asked["data"]["channel"]
         stream, _, name = topic.rpartition("_")
+        if asked["event"] == "bts:unsubscribe":
+            self.unsubscribe(line, [Topic(_KINDS[stream], name, topic)])
+            await line.say({"event": "bts:unsubscription_succeeded", "channel": topic, "data": {}})
+            return
         if name in self.faults.refuse:
             problem = {"code": None, "message": "Bad subscription string."}
             await line.say({"event": "bts:error", "channel": topic, "data": problem})

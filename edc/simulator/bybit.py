@@ -67,7 +67,7 @@ class BybitVenue(Venue):
         return {"retCode": 0, "retMsg": "OK", "result": result}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`ping` and `subscribe`, which one wrong argument fails."""
+        """`ping`, and `subscribe` and `unsubscribe`, which one wrong argument fails."""
         asked = json.loads(message)
         head = {"conn_id": "2324d924-aa4d-45b0-a858-7b8be29ab52b", "op": asked["op"]}
         if asked["op"] == "ping":
@@ -82,8 +82,9 @@ class BybitVenue(Venue):
             problem = f"Invalid topic: {wrong}"
             await line.say({**head, "success": False, "ret_msg": problem})
             return
-        await line.say({**head, "success": True, "ret_msg": "subscribe"})
-        self.subscribe(line, [Topic(_KINDS[kind], name, kind) for kind, _, name in parts])
+        await line.say({**head, "success": True, "ret_msg": asked["op"]})
+        change = self.unsubscribe if asked["op"] == "unsubscribe" else self.subscribe
+        change(line, [Topic(_KINDS[kind], name, kind) for kind, _, name in parts])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a push; a book is always whole."""

@@ -58,7 +58,7 @@ class CoinbaseVenue(Venue):
         return {"products": [dict(zip(keys, pair, strict=True)) for pair in self.pairs()]}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`subscribe`, of either API."""
+        """`subscribe` and `unsubscribe`, of either API."""
         asked = json.loads(message)
         if self.faults.deaf:
             return
@@ -75,12 +75,15 @@ class CoinbaseVenue(Venue):
         topics = [Topic(_KINDS[channel], name, channel) for channel in wanted for name in names]
         for topic in topics:
             line.topics.pop(topic, None)
-        new = {**line.topics, **dict.fromkeys(topics)}
+        gone = asked["type"] == "unsubscribe"
+        new = line.topics if gone else {**line.topics, **dict.fromkeys(topics)}
         listed = [
             {"name": channel, "product_ids": [t.name for t in new if t.channel == channel]}
             for channel in ("matches", "level2_batch")
         ]
         await line.say({"type": "subscriptions", "channels": listed})
+        if gone:
+            return
         if "level2_batch" in wanted:
             for name in names:
                 empty = {"product_id": name, "bids": [], "asks": []}
@@ -90,7 +93,8 @@ class CoinbaseVenue(Venue):
     async def _advanced(self, line: Line, asked: dict[str, Any]) -> None:
         channel, names = asked["channel"], asked.get("product_ids", [])
         if channel in _KINDS:
-            self.subscribe(line, [Topic(_KINDS[channel], name, channel) for name in names])
+            change = self.unsubscribe if asked["type"] == "unsubscribe" else self.subscribe
+            change(line, [Topic(_KINDS[channel], name, channel) for name in names])
         listed: dict[str, list[str]] = {}
         for topic in line.topics:
             listed.setdefault(topic.channel, []).append(topic.name)

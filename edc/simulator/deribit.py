@@ -42,7 +42,7 @@ class DeribitVenue(Venue):
         return {"jsonrpc": "2.0", "result": result, "testnet": False}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`set_heartbeat`, `subscribe` and `test`."""
+        """`set_heartbeat`, `subscribe`, `unsubscribe` and `test`."""
         asked = json.loads(message)
         head = {"jsonrpc": "2.0", "id": asked["id"], "testnet": False}
         match asked["method"]:
@@ -54,7 +54,7 @@ class DeribitVenue(Venue):
             case "public/test":
                 line.state["alive"] = True
                 await line.say({**head, "result": {"version": "1.2.26"}})
-            case "public/subscribe" if not self.faults.deaf:
+            case "public/subscribe" | "public/unsubscribe" if not self.faults.deaf:
                 channels = [
                     channel
                     for channel in asked["params"]["channels"]
@@ -63,7 +63,8 @@ class DeribitVenue(Venue):
                 await line.say({**head, "result": channels})
                 parts = [channel.split(".") for channel in channels]
                 topics = [Topic(_KINDS[kind], name, kind) for kind, name, *_ in parts]
-                self.subscribe(line, topics)
+                gone = asked["method"] == "public/unsubscribe"
+                (self.unsubscribe if gone else self.subscribe)(line, topics)
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """A notification; nothing is sent to a client that owes the answer to a life sign."""

@@ -49,9 +49,11 @@ class FinnhubVenue(Venue):
                     await line.say({"type": "ping"})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`subscribe`: a symbol's trades and prices."""
-        name = json.loads(message)["symbol"]
-        self.subscribe(line, [Topic("trade", name, "trade"), Topic("ref_px", name, "trade")])
+        """`subscribe` and `unsubscribe`: a symbol's trades and prices."""
+        asked = json.loads(message)
+        name = asked["symbol"]
+        change = self.unsubscribe if asked["type"] == "unsubscribe" else self.subscribe
+        change(line, [Topic("trade", name, "trade"), Topic("ref_px", name, "trade")])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """A price has no volume."""

@@ -53,7 +53,7 @@ class GeminiVenue(Venue):
         return [name.lower() for name, _, _ in self.pairs("{}{}")]
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """SUBSCRIBE and ping."""
+        """SUBSCRIBE, UNSUBSCRIBE and ping."""
         asked = json.loads(message)
         if self.faults.deaf:
             return
@@ -66,7 +66,8 @@ class GeminiVenue(Venue):
             await line.say({"id": asked["id"], "status": 400, "error": problem})
             return
         await line.say({"id": asked["id"], "status": 200})
-        self.subscribe(line, [Topic(_KINDS[kind], name, kind) for name, _, kind in topics])
+        change = self.unsubscribe if asked["method"].lower() == "unsubscribe" else self.subscribe
+        change(line, [Topic(_KINDS[kind], name, kind) for name, _, kind in topics])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a frame."""

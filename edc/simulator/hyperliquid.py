@@ -37,7 +37,7 @@ class HyperliquidVenue(Venue):
         await line.say("Websocket connection established.")
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`subscribe` and `ping`."""
+        """`subscribe`, `unsubscribe` and `ping`."""
         asked = json.loads(message)
         if asked["method"] == "ping":
             await line.say({"channel": "pong"})
@@ -49,13 +49,17 @@ class HyperliquidVenue(Venue):
             problem = f"Error parsing JSON into valid websocket request: {json.dumps(wanted)}"
             await line.say({"channel": "error", "data": problem})
             return
-        answer = {"method": "subscribe", "subscription": wanted}
+        answer = {"method": asked["method"], "subscription": wanted}
         await line.say({"channel": "subscriptionResponse", "data": answer})
+        topic = Topic(_KINDS[wanted["type"]], wanted["coin"], wanted["type"])
+        if asked["method"] == "unsubscribe":
+            self.unsubscribe(line, [topic])
+            return
         old = self.market.history.get(wanted["coin"], [])[-30:]
         sent = [tick for tick in old if tick in self.heard]
         if wanted["type"] == "trades" and sent and not self.faults.mute:
             await line.say({"channel": "trades", "data": [_trade(tick) for tick in sent]})
-        self.subscribe(line, [Topic(_KINDS[wanted["type"]], wanted["coin"], wanted["type"])])
+        self.subscribe(line, [topic])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a frame."""

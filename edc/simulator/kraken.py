@@ -50,7 +50,7 @@ class KrakenVenue(Venue):
         await line.say({"channel": "status", "type": "update", "data": [status]})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`subscribe` and `ping`."""
+        """`subscribe`, `unsubscribe` and `ping`."""
         asked = json.loads(message)
         if asked["method"] == "ping":
             await line.say({"method": "pong", "req_id": asked["req_id"]})
@@ -59,14 +59,17 @@ class KrakenVenue(Venue):
             return
         params = asked["params"]
         for name in params["symbol"]:
-            head = {"method": "subscribe", "req_id": asked["req_id"], "time_out": _iso(0)}
+            topic = Topic(_KINDS[params["channel"]], name, params["channel"])
+            head = {"method": asked["method"], "req_id": asked["req_id"], "time_out": _iso(0)}
             if name in self.faults.refuse:
                 problem = {"error": f"Currency pair not supported {name}", "success": False}
                 await line.say({**head, **problem, "symbol": name})
                 continue
             result = {"channel": params["channel"], "symbol": name, "snapshot": True}
             await line.say({**head, "result": result, "success": True})
-            self.subscribe(line, [Topic(_KINDS[params["channel"]], name, params["channel"])])
+            (self.unsubscribe if asked["method"] == "unsubscribe" else self.subscribe)(
+                line, [topic]
+            )
         await line.say({"channel": "heartbeat"})
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:

@@ -79,12 +79,12 @@ class Market:
     @contextmanager
     def listened_to(
         self, transport: asyncio.WriteTransport, tickers: Sequence[str]
-    ) -> Iterator[None]:
+    ) -> Iterator[Listener]:
         """A connection gets every event that is made while inside."""
         listener = Listener(transport, frozenset(tickers))
         self._listeners.add(listener)
         try:
-            yield
+            yield listener
         finally:
             self._listeners.discard(listener)
 

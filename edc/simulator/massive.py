@@ -34,7 +34,7 @@ class MassiveVenue(Venue):
         await _say(line, "connected", "Connected Successfully")
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`auth` and `subscribe`, acknowledged topic by topic."""
+        """`auth`, and `subscribe` and `unsubscribe`, acknowledged topic by topic."""
         asked = json.loads(message)
         if asked["action"] == "auth":
             fine = asked["params"] == self.key
@@ -49,8 +49,9 @@ class MassiveVenue(Venue):
             return
         for topic in asked["params"].split(","):
             kind, _, name = topic.partition(".")
-            await _say(line, "success", f"subscribed to: {topic}")
-            self.subscribe(line, [Topic(_KINDS[kind], name, kind)])
+            await _say(line, "success", f"{asked['action']}d to: {topic}")
+            change = self.unsubscribe if asked["action"] == "unsubscribe" else self.subscribe
+            change(line, [Topic(_KINDS[kind], name, kind)])
         if self.crowd():  # told only now, perhaps with data before it
             line.flush()
             line.topics.clear()

@@ -60,14 +60,15 @@ class OkxVenue(Venue):
         return {"code": "0", "msg": "", "data": data}
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`ping` and `subscribe`."""
+        """`ping`, `subscribe` and `unsubscribe`."""
         if message == "ping":
             await line.say("pong")
             return
         if self.faults.deaf:
             return
         business = line.request.path.endswith("/business")
-        for argument in json.loads(message)["args"]:
+        asked = json.loads(message)
+        for argument in asked["args"]:
             channel, name = argument["channel"], argument["instId"]
             wrong = name in self.faults.refuse or (channel == "trades-all") is not business
             if wrong:
@@ -76,8 +77,9 @@ class OkxVenue(Venue):
                     {"event": "error", "code": "60018", "msg": problem, "connId": "a4d3ae55"}
                 )
                 continue
-            await line.say({"event": "subscribe", "arg": argument, "connId": "a4d3ae55"})
-            self.subscribe(line, [Topic(_KINDS[channel], name, channel)])
+            await line.say({"event": asked["op"], "arg": argument, "connId": "a4d3ae55"})
+            change = self.unsubscribe if asked["op"] == "unsubscribe" else self.subscribe
+            change(line, [Topic(_KINDS[channel], name, channel)])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a push."""

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import WSMsgType, web
 
@@ -19,6 +20,7 @@ from edc.simulator.market import Market
 from edc.simulator.polled import PATHS, Polled
 from edc.simulator.tape import TICKERS, Tape, text_frame
 
+_SUBSCRIPTION = 49_804_739
 _SUCCESS = {"code": 200, "message": "Success"}
 _HEARTBEAT = {"messageType": "H", "response": {"code": 200, "message": "HeartBeat"}}
 _TICK = 0.01
@@ -159,19 +161,38 @@ class TiingoSimulator:
             return
         level, tickers = subscription
         market = self.markets.get(service)
+        listener = None
         async with asyncio.TaskGroup() as tasks:
             with contextlib.ExitStack() as listening:
                 if market is not None:
-                    listening.enter_context(market.listened_to(transport, tickers))
+                    listener = listening.enter_context(market.listened_to(transport, tickers))
                     sender = tasks.create_task(self._beat(socket))
                 else:
                     sender = tasks.create_task(
                         self._send(socket, transport, service, level, tickers)
                     )
                 with contextlib.suppress(ConnectionError):
-                    async for _ in socket:  # until the client says goodbye
-                        pass
+                    async for message in socket:  # until the client says goodbye
+                        await self._changed(socket, json.loads(message.data), tickers)
+                        if listener is not None:
+                            listener.tickers = frozenset(tickers)
                 sender.cancel()
+
+    async def _changed(
+        self, socket: web.WebSocketResponse, asked: dict[str, Any], tickers: list[str]
+    ) -> None:
+        """A subscription is changed by its number: tickers come on top of the others, or go."""
+        data = asked["eventData"]
+        if asked["authorization"] != self._key or data["subscriptionId"] != _SUBSCRIPTION:
+            answer = {"code": 400, "message": "Data was not valid json"}
+            await socket.send_json({"messageType": "E", "response": answer})
+            return
+        if asked["eventName"] == "subscribe":
+            tickers += [ticker for ticker in data["tickers"] if ticker not in tickers]
+        else:
+            tickers[:] = [ticker for ticker in tickers if ticker not in data["tickers"]]
+        told = {"data": {"tickers": tickers, "thresholdLevel": "5"}, "response": _SUCCESS}
+        await socket.send_json({**told, "messageType": "I"})
 
     async def _beat(self, socket: web.WebSocketResponse) -> None:
         """Heartbeats, and nothing else."""
@@ -207,10 +228,10 @@ class TiingoSimulator:
             await socket.send_json({"messageType": "E", "response": answer})
             return None  # the caller closes the connection, as the vendor does
         tickers = [ticker for ticker in data.get("tickers", ["*"]) if ticker != "*"]
-        acknowledged = {"subscriptionId": 49_804_739}
+        acknowledged = {"subscriptionId": _SUBSCRIPTION}
         await socket.send_json({"response": _SUCCESS, "data": acknowledged, "messageType": "I"})
         await socket.send_json(_HEARTBEAT)
-        return level, tickers or TICKERS[service]
+        return level, tickers or list(TICKERS[service])
 
     def _levels(self, service: str) -> set[int]:
         market = self.markets.get(service)

@@ -28,7 +28,7 @@ class TwelveDataVenue(Venue):
         return None if known else web.Response(status=401)
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`subscribe` and `heartbeat`."""
+        """`subscribe`, `unsubscribe` and `heartbeat`."""
         asked = json.loads(message)
         if asked["action"] == "heartbeat":
             await line.say({"event": "heartbeat", "status": "ok"})
@@ -43,10 +43,11 @@ class TwelveDataVenue(Venue):
             for name in names
             if name in refused
         ]
-        status = {"event": "subscribe-status", "status": "warning" if fails else "ok"}
+        status = {"event": f"{asked['action']}-status", "status": "warning" if fails else "ok"}
         success = [{"symbol": name, "exchange": "X", "type": "Y"} for name in fine]
         await line.say({**status, "success": success, "fails": fails})
-        self.subscribe(line, [Topic("ref_px", name, "price") for name in fine])
+        change = self.unsubscribe if asked["action"] == "unsubscribe" else self.subscribe
+        change(line, [Topic("ref_px", name, "price") for name in fine])
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """FX has bid and ask."""

@@ -267,6 +267,11 @@ class Venue:
         self.faults.crowded -= crowded
         return crowded
 
+    def unsubscribe(self, line: Line, topics: Iterable[Topic]) -> None:
+        """A connection gets these no more."""
+        for topic in topics:
+            line.topics.pop(topic, None)
+
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if self.faults.handshakes:
             return web.Response(status=self.faults.handshakes.pop(0))

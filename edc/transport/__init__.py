@@ -107,6 +107,13 @@ class Transport(Protocol):
     leaving: asyncio.Event
     """Set once another connection should be made, while this one still delivers."""
 
+    def change(self, plan: Any) -> bool:
+        """Go on by another plan of the feed, which differs in its symbols only.
+
+        False where that takes another connection.
+        """
+        ...
+
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """Deliver frames until `stopping` is set, then close and return.
 

@@ -8,7 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
-from edc.adapters import Answer, Converses, Message, WebsocketAdapter
+from edc.adapters import (
+    Answer,
+    Converses,
+    FeedPlan,
+    Message,
+    Resubscribes,
+    WebsocketAdapter,
+)
 from edc.errors import Fatal, Retriable
 from edc.transport import Frame, Receiver
 from edc.transport.sockets import Socket, Timing
@@ -34,7 +41,7 @@ class Conversation:
         self._waiting: deque[Message] = deque()
         self._stir = asyncio.Event()
         self._open: dict[str, str] = dict(self._converses.topics) if self._converses else {}
-        self._accepted = 0
+        self._accepted: set[str] = set()
         self._why: dict[str, str] = {}
         self._tell: Callable[[str, str], None]
         self._spoke = time.monotonic()
@@ -44,6 +51,27 @@ class Conversation:
         """Subscribe; from now on refused symbols are told to `receiver`."""
         self._waiting.extend(self._adapter.subscribe())
         self._tell = lambda symbol, why: receiver.refused(epoch, symbol, why)
+
+    def change(self, plan: FeedPlan) -> bool:
+        """Go on by another plan; False where that takes another connection."""
+        adapter = self._adapter
+        if not isinstance(adapter, Resubscribes):
+            return False
+        before = dict(self._converses.topics) if self._converses else {}
+        messages = adapter.change(plan)
+        if messages is None:
+            return False
+        after = self._converses.topics if self._converses else {}
+        for topic in before.keys() - after.keys():
+            self._open.pop(topic, None)
+            self._why.pop(topic, None)
+            self._accepted.discard(topic)
+        self._open |= {topic: symbol for topic, symbol in after.items() if topic not in before}
+        self.settled = not self._open
+        self._waiting.extend(messages)
+        self._spoke = time.monotonic()
+        self._stir.set()
+        return True
 
     def hear(self, frame: Frame) -> None:
         """Ask the adapter what a frame says; what it wants to be said waits for the speaker."""
@@ -60,7 +88,8 @@ class Conversation:
             self._waiting.extend(answer.send)
             self._stir.set()
         for topic in answer.accepted:
-            self._accepted += self._open.pop(topic, None) is not None
+            if self._open.pop(topic, None) is not None:
+                self._accepted.add(topic)
         self._refuse(answer.refused)
         self.settled = not self._open
 
@@ -69,11 +98,11 @@ class Conversation:
         for topic, why in refused.items():
             if topic in self._why or topic not in topics:
                 continue
-            self._accepted -= topic not in self._open  # it was taken, and is taken back
+            self._accepted.discard(topic)  # it was taken, and is taken back
             self._open.pop(topic, None)
             self._why[topic] = why
             self._tell(topics[topic], why)
-        if self._why and not self._open and self._accepted <= 0:
+        if self._why and not self._open and not self._accepted:
             raise Fatal(
                 f"the vendor refused all that was asked for: {_listed(self._why)}",
                 "correct the feed's symbols or channel",

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 
-from edc.adapters import HasPace, PollAdapter
+from edc.adapters import FeedPlan, HasPace, PollAdapter
 from edc.retry import pause
 from edc.transport import Receiver, fetch
 
@@ -20,18 +20,24 @@ class PollTransport:
         once: bool = False,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.speaking, self.leaving = asyncio.Event(), asyncio.Event()  # no round outlives itself
+        self.speaking, self.leaving = asyncio.Event(), asyncio.Event()
         self._adapter = adapter
         self._pace = adapter.request_every if isinstance(adapter, HasPace) else 0.0
         self._asked = -math.inf
         self._once = once
         self._now_ns = now_ns
 
+    def change(self, plan: FeedPlan) -> bool:
+        """The next one's first round comes at once, this one's last is over by then."""
+        del plan
+        return False
+
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """Poll until told to stop (or one round only); see `Transport.run`.
 
         Each answer is a connection of its own: the same last trade in two answers is one trade.
         """
+        self.speaking.set()  # no round outlives itself: the next one may take over at once
         async with fetch.client() as client:
             while not stopping.is_set():
                 started = time.monotonic()

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from edc.adapters import StreamAdapter
+from edc.adapters import FeedPlan, StreamAdapter
 from edc.errors import Retriable
 from edc.staleness import Pulse, Watchdog
 from edc.transport import Frame, Receiver, fetch
@@ -43,6 +43,11 @@ class StreamTransport:
 
     def hear(self, frame: Frame) -> None:
         """Nothing is answered."""
+
+    def change(self, plan: FeedPlan) -> bool:
+        """What is streamed is part of the request."""
+        del plan
+        return False
 
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """One connection's life; see `Transport.run`."""

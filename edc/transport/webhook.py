@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from edc.adapters import WebhookAdapter, WebhookOptions
+from edc.adapters import FeedPlan, WebhookAdapter, WebhookOptions
 from edc.errors import EdcError, Retriable, Skippable
 from edc.times import SECOND
 from edc.transport import Frame, Receiver
@@ -166,14 +166,21 @@ class WebhookTransport:
         self._bucket = Bucket(adapter.options.most_per_second)
         self._receiver: Receiver
 
+    def change(self, plan: FeedPlan) -> bool:
+        """Whoever takes over has a guard of its own."""
+        del plan
+        return False
+
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """Take posts until told to stop; see `Transport.run`. Each is a connection of its own."""
         self._receiver = receiver
-        self._hooks[self._name] = self.take
+        self._hooks[self._name] = take = self.take
+        self.speaking.set()
         try:
             await stopping.wait()
         finally:
-            del self._hooks[self._name]
+            if self._hooks.get(self._name) == take:  # else another one has taken over
+                del self._hooks[self._name]
 
     async def take(self, post: Post) -> Reply:
         """Let a request in, decode it, and answer when its events are on disk."""

@@ -11,7 +11,14 @@ import random
 import time
 from collections.abc import Callable
 
-from edc.adapters import HasCoolDown, HasHeaders, HasLifetime, WebsocketAdapter
+from edc.adapters import (
+    FeedPlan,
+    HasCoolDown,
+    HasHeaders,
+    HasLifetime,
+    Resubscribes,
+    WebsocketAdapter,
+)
 from edc.errors import Retriable
 from edc.staleness import Pulse, Watchdog
 from edc.transport import Receiver
@@ -35,12 +42,20 @@ class WebsocketTransport:
     ) -> None:
         self.speaking, self.leaving = asyncio.Event(), asyncio.Event()
         self._path = path
+        self._conversation: Conversation | None = None
         self._adapter = adapter
         self._connect = connect
         self._market_open = market_open
         self._watchdog = watchdog
         self._timing = timing or Timing()
         self._now_ns = now_ns
+
+    def change(self, plan: FeedPlan) -> bool:
+        """Subscribe and unsubscribe on this connection; see `Transport.change`."""
+        if self._conversation is not None:
+            return self._conversation.change(plan)
+        adapter = self._adapter  # nothing has been said yet
+        return isinstance(adapter, Resubscribes) and adapter.change(plan) is not None
 
     async def run(self, receiver: Receiver, stopping: asyncio.Event) -> None:
         """One connection's life; see `Transport.run`."""
@@ -63,6 +78,7 @@ class WebsocketTransport:
     async def _talk(self, socket: Socket, receiver: Receiver, stopping: asyncio.Event) -> None:
         conversation = Conversation(self._adapter, socket, self._timing, self._path)
         conversation.leaving = self.leaving
+        self._conversation = conversation
         epoch = receiver.connected(self._adapter, conversation)
         conversation.begin(receiver, epoch)
         watch = self._watch(socket, receiver, epoch, conversation)

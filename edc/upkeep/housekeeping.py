@@ -24,7 +24,7 @@ import msgspec
 from edc import logs
 from edc.config import Settings
 from edc.errors import EdcError
-from edc.retry import pause
+from edc.retry import first_of
 from edc.upkeep import offstage
 from edc.upkeep.compaction import Compacted, Compactor
 from edc.upkeep.offstage import Problem
@@ -164,17 +164,23 @@ class Housekeeper:
         self._order = wanted
         self._every = every
         self._reason = ""
+        self._changed = asyncio.Event()
         self.last_ns = 0
         self.problem = ""
 
+    def change(self, wanted: Order, every: float | None) -> None:
+        """Do this from the next time on; the waiting begins anew."""
+        self._order, self._every = wanted, every
+        self._changed.set()
+
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until stopped."""
-        if self._every is None:
-            return
-        wait = min(self._every, _FIRST_WITHIN) * random.uniform(0.1, 1.0)  # noqa: S311 - no secret
+        first = random.uniform(0.1, 1.0)  # noqa: S311 - no secret
+        wait = None if self._every is None else min(self._every, _FIRST_WITHIN) * first
         while not stopping.is_set():
-            await pause(stopping, wait)
-            if not stopping.is_set():
+            self._changed.clear()
+            await first_of(stopping, self._changed, wait)
+            if not (stopping.is_set() or self._changed.is_set()):
                 await self._once(stopping)
             wait = self._every
 

@@ -13,7 +13,7 @@ from edc.adapters.massive.rows import Makes
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE
-from edc.rows import each, spaced
+from edc.rows import differing, each, spaced
 from edc.transport import Frame, Request
 
 _AT_ONCE = 200
@@ -38,6 +38,7 @@ class MassiveStream:
         self.silence = Silence(options.stale_after, options.first_data_within)
         self._makes = Makes(plan)
         self._key = plan.key
+        self._welcome = False
         kinds = [kind for take, kind in TOPICS[options.channel].items() if take in options.take]
         symbols = self._makes.rows.symbols
         self.topics = {
@@ -67,7 +68,8 @@ class MassiveStream:
             if message.status == "connected":
                 send.append(_said("auth", self._key))
             elif message.status == "auth_success":
-                send += [_said("subscribe", ",".join(some)) for some in self._pieces()]
+                self._welcome = True
+                send += _messages("subscribe", self._wanted)
             elif message.status == "success" and message.message.startswith(_SUBSCRIBED):
                 told = message.message.removeprefix(_SUBSCRIBED).split(",")
                 accepted += [self._asked(topic.strip()) for topic in told]
@@ -81,8 +83,17 @@ class MassiveStream:
             return topic
         return self._topic_of.get((kind, symbols.of(name)[0]), topic)
 
-    def _pieces(self) -> list[Sequence[str]]:
-        return spaced(self._wanted, _AT_ONCE)
+    def change(self, plan: FeedPlan) -> Sequence[str]:
+        """Topics come and go; before the vendor knows us there is nothing to say."""
+        other = MassiveStream(plan)
+        added, gone = differing(self._wanted, other._wanted)
+        self._makes.rows.symbols.become(other._makes.rows.symbols)
+        self.topics, self._topic_of = other.topics, {**self._topic_of, **other._topic_of}
+        self._wanted, self.spans = other._wanted, other.spans
+        self._history = History(plan, self._makes)
+        if not self._welcome:
+            return ()
+        return [*_messages("unsubscribe", gone), *_messages("subscribe", added)]
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """What a silence has missed of one symbol."""
@@ -115,6 +126,10 @@ class MassiveStream:
         if isinstance(message, Status):
             _tell(message)
         return self._makes.of(message)
+
+
+def _messages(action: str, topics: Sequence[str]) -> list[str]:
+    return [_said(action, ",".join(some)) for some in spaced(topics, _AT_ONCE)]
 
 
 def _said(action: str, params: str) -> str:

@@ -32,6 +32,14 @@ class Rows:
         self._same: set[str] = set()
         """Tickers that are spelled as their symbols, of the type of those that are not listed."""
 
+    def become(self, other: "Rows") -> None:
+        """Ask for what `other` asks for. Of what is no longer asked for some may be on its way."""
+        self.tickers = other.tickers
+        self._other = other._other  # noqa: SLF001 - of this class
+        self._listed |= other._listed  # noqa: SLF001 - of this class
+        self._known |= other._listed  # noqa: SLF001 - of this class
+        self._same.clear()
+
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
         known = self._known.get(ticker)

@@ -11,12 +11,16 @@ vendor adds fields at the end. What the pages leave open is read as follows.
 * A missing side of a book is None, whether it came as null or as 0.
 * UNCONFIRMED: whether a refused key is answered by `E` or by `I` with a code other than 200, and
   with 401 or 403. All are taken. Which trade a `B` breaks is not said; it becomes a `cancel`.
+* A subscription is changed by its number, which its acknowledgement tells. UNCONFIRMED: whether
+  tickers that are sent with it come on top of the others or in their place; all are sent, which is
+  right either way.
 * Crypto `T` is a size-weighted aggregate of an exchange's prints, not one print. `SA` is Tiingo's
   own aggregate price.
 * A quote of `equity` at level 4 is the vendor's estimate: its condition is `estimated`.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -42,6 +46,7 @@ from edc.adapters.tiingo.rows import Rows
 from edc.adapters.tiingo.short import short_way
 from edc.errors import Fatal, Retriable, Skippable
 from edc.events import Event
+from edc.rows import differing
 from edc.transport import Frame
 
 _PATHS = {"iex": "iex", "equity": "equity/intraday", "fx": "fx", "crypto": "crypto"}
@@ -57,6 +62,14 @@ class _Answer(Struct):
 class _Envelope(Struct, rename="camel"):
     message_type: str
     response: _Answer | None = None
+
+
+class _Subscription(Struct, rename="camel"):
+    subscription_id: int
+
+
+class _Acknowledgement(Struct):
+    data: _Subscription
 
 
 _UNKNOWN_FORMS = ("at `$.service`", "at `$.data[0]`")
@@ -81,17 +94,37 @@ class TiingoStream:
         self._level = LEVELS[channel][0] if level is None else level
         self._rows = Rows(plan)
         self._key = plan.key
+        self._said = False
+        self._number: int | None = None
+        """Of the subscription, as the vendor's acknowledgement says."""
         self._event = self._reader(channel)
         self.short = short_way(channel, self._rows)
 
     def subscribe(self) -> Sequence[str]:
         """One message. The key is part of it; the vendor knows no other handshake."""
-        message = {
-            "eventName": "subscribe",
-            "authorization": self._key,
-            "eventData": {"thresholdLevel": self._level, "tickers": self._rows.tickers},
-        }
-        return [msgspec.json.encode(message).decode()]
+        self._said = True
+        asked = {"thresholdLevel": self._level, "tickers": self._rows.tickers}
+        return [self._message("subscribe", asked)]
+
+    def change(self, plan: FeedPlan) -> Sequence[str] | None:
+        """All tickers that are wanted, then those that are not, by the subscription's number."""
+        if self._said and self._number is None:
+            return None
+        other = Rows(plan)
+        added, gone = differing(self._rows.tickers, other.tickers)
+        self._rows.become(other)
+        if not self._said:
+            return ()
+        known = {"subscriptionId": self._number}
+        asked = {**known, "thresholdLevel": self._level, "tickers": other.tickers}
+        return [
+            *([self._message("subscribe", asked)] if added else []),
+            *([self._message("unsubscribe", {**known, "tickers": gone})] if gone else []),
+        ]
+
+    def _message(self, event: str, data: Mapping[str, object]) -> str:
+        message = {"eventName": event, "authorization": self._key, "eventData": data}
+        return msgspec.json.encode(message).decode()
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The event of an `A` frame, nothing for `I` and `H`; see `Adapter.decode`."""
@@ -198,6 +231,9 @@ class TiingoStream:
                 unknown = str(error).endswith(_UNKNOWN_FORMS)
                 raise Skippable("unknown" if unknown else "malformed", str(error)) from error
             case "I" | "H" if answer is None or answer.code == 200:  # noqa: PLR2004 - HTTP's
+                with contextlib.suppress(*_READ_ERRORS):  # heartbeats have no number
+                    told = msgspec.json.decode(data, type=_Acknowledgement)
+                    self._number = told.data.subscription_id
                 return ()
             case "E" | "I" if answer is not None:
                 raise _failure(answer) from None
