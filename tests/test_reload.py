@@ -39,7 +39,7 @@ from tests.harness import (
     until,
     write_config,
 )
-from tests.test_conformance import Case, assert_recorded, feeds_where, recording, stats
+from tests.test_conformance import CASES, Case, assert_recorded, recording, stats
 
 CALM = replace(FAST, socket=replace(FAST.socket, ping_after=30.0, ping_timeout=30.0))
 """A busy machine is no dead peer."""
@@ -133,7 +133,9 @@ def _listing(names: list[tuple[str, str]]) -> dict[str, list[str]]:
     return lists
 
 
-@feeds_where(_resubscribes)
+@pytest.mark.parametrize(
+    "case", filter(_resubscribes, CASES), ids=lambda case: f"{case.vendor}-{case.feed}"
+)
 async def test_symbols_come_and_go_on_the_connection_that_stands(
     case: Case, tmp_path: Path
 ) -> None:
