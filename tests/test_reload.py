@@ -134,7 +134,9 @@ def _listing(names: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    "case", filter(_resubscribes, CASES), ids=lambda case: f"{case.vendor}-{case.feed}"
+    "case",
+    [each for each in CASES if _resubscribes(each)],
+    ids=lambda case: f"{case.vendor}-{case.feed}",
 )
 async def test_symbols_come_and_go_on_the_connection_that_stands(
     case: Case, tmp_path: Path
