@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from edc import config
-from edc.adapters import Resubscribes
+from edc.adapters import Resubscribes, bitfinex
 from edc.errors import ConfigError
 from edc.plan import plan_feeds
 from edc.simulator.alpaca import AlpacaVenue
@@ -91,7 +91,8 @@ async def venues(*open_: Venue) -> AsyncIterator[None]:
 
 
 def crypto(vendor: str, *symbols: str, **options: Any) -> dict[str, Any]:
-    return {"vendor": vendor, "channel": "spot", "symbols": {"crypto": list(symbols)}, **options}
+    listed = {"crypto": list(symbols)}
+    return {"vendor": vendor, "channel": "spot", "symbols": listed} | options
 
 
 def numbers(lake: Path, symbol: str) -> list[int]:
@@ -149,7 +150,7 @@ async def test_symbols_come_and_go_on_the_connection_that_stands(
         section = {**case.venue.feeds[case.feed], "symbols": _listing(list(names))}
         return _Narrowed(*narrowed, section)
 
-    async with recording(only(first), tmp_path, times=CALM) as (venue, daemon):
+    async with recording(only(first), tmp_path, times=CALM, rate=150) as (venue, daemon):
 
         async def become(*names: tuple[str, str]) -> str:
             settings = daemon.settings.model_copy(
@@ -350,7 +351,10 @@ async def test_a_shared_connection_outlives_one_of_its_feeds(tmp_path: Path) -> 
     assert marks["one+other"]["cause"] == marks["one"]["cause"] == "stopped"
 
 
-async def test_a_feed_that_needs_more_connections_keeps_its_first(tmp_path: Path) -> None:
+async def test_a_feed_that_needs_more_connections_keeps_its_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bitfinex, "VENDOR", replace(bitfinex.VENDOR, instruments=None))
     venue = BitfinexVenue(rate=400)
     names = [f"C{number}/USD" for number in range(20)]
     async with venues(venue):
@@ -474,7 +478,7 @@ async def test_a_config_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
             rig.feeds = {"spot": crypto("binance", "ethusdt"), "bad": {"vendor": "binanse"}}
             with pytest.raises(ConfigError, match="there is no vendor 'binanse'"):
                 await rig.reload()
-            rig.feeds = {"spot": crypto("okx", "q")}
+            rig.feeds = {"spot": crypto("coinbase", "q", channel="exchange")}
             with pytest.raises(ConfigError, match="'q' is no pair of currencies"):
                 await rig.reload()
             await until(has_heard(venue, "BTCUSDT", 20))
