@@ -111,7 +111,7 @@ def plan_feeds(settings: Settings, path: Path, names: Iterable[str] | None = Non
     if not settings.server.listen:
         _check_no_webhooks(settings, place, chosen)
     sections = _shared([_section(settings, path, name) for name in chosen], place)
-    return [feed for section in sections for feed in _feeds(section, place)]
+    return [feed for section in sections for feed in _feeds(section)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ def _joined(one: _Section, other: _Section, place: str) -> _Section:
     return _Section(f"{one.name}+{other.name}", one.vendor, plan)
 
 
-def _feeds(section: _Section, place: str) -> Iterator[Feed]:
+def _feeds(section: _Section) -> Iterator[Feed]:
     """The connections that a section takes."""
     options = section.plan.options
     most = section.vendor.most_symbols
@@ -234,7 +234,7 @@ def _feeds(section: _Section, place: str) -> Iterator[Feed]:
     for number, symbols in enumerate(parts, 1):
         plan = replace(section.plan, options=options.model_copy(update={"symbols": symbols}))
         listing = Listing(section.vendor, plan)
-        feed = Feed(
+        yield Feed(
             name=section.name if len(parts) == 1 else f"{section.name}.{number}",
             vendor=plan.vendor,
             source=f"{plan.vendor}_{options.channel}",
@@ -248,11 +248,6 @@ def _feeds(section: _Section, place: str) -> Iterator[Feed]:
             symbols=sum(map(len, symbols.values())),
             symbols_limit=limit,
         )
-        try:
-            feed.build()
-        except ValueError as error:  # a symbol that the vendor has no name for
-            raise ConfigError(f"{place}: [feeds.{section.name}]", str(error)) from None
-        yield feed
 
 
 def _parts(
