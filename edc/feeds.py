@@ -124,7 +124,7 @@ class FeedRunner:
         before, self.feed = self.feed, feed
         if feed.name != before.name:
             self.ingest.renamed(feed.name)
-        for symbol in before.symbols ^ feed.symbols:  # of one that comes back, too
+        for symbol in before.asks_for ^ feed.asks_for:  # of one that comes back, too
             self.ingest.unwanted(symbol)
         if self.healer is not None:
             self.healer.change(feed)

@@ -94,7 +94,7 @@ class Healer:
         waiting = [
             (hole, gap)
             for hole, gap in self._waiting
-            if hole is None or hole.symbol in feed.symbols
+            if hole is None or hole.symbol in feed.asks_for
         ]
         self._waiting.clear()
         self._waiting.extend(waiting)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import count
 
+import msgspec
+
 from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Refused, Skippable

@@ -77,8 +77,8 @@ class Feed:
         return (self.vendor, self.source, section, int(number or 1))
 
     @property
-    def symbols(self) -> frozenset[str]:
-        """In the lake's spelling."""
+    def asks_for(self) -> frozenset[str]:
+        """The symbols, in the lake's spelling."""
         return frozenset(each for listed in self.plan.options.symbols.values() for each in listed)
 
     def differs_in_symbols_only(self, other: "Feed") -> bool:
@@ -88,8 +88,8 @@ class Feed:
         return (
             alike == other.plan
             and self.connections == other.connections
-            and not self.symbols & {"*"}
-            and not other.symbols & {"*"}
+            and not self.asks_for & {"*"}
+            and not other.asks_for & {"*"}
         )
 
 

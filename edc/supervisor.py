@@ -507,7 +507,7 @@ class Supervisor:
             await self._books.leave(old.name, runner.ingest.watermark())
         if not alike:
             return "on a new connection"
-        added, gone = len(feed.symbols - old.symbols), len(old.symbols - feed.symbols)
+        added, gone = len(feed.asks_for - old.asks_for), len(old.asks_for - feed.asks_for)
         return f"on its connection: {added} symbols added, {gone} removed"
 
     async def _tick(self) -> None:
