@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from edc import adapters
-from edc.errors import Retriable
+from edc.errors import Fatal, Retriable, Skippable
 from edc.transport import Frame
 from tests.test_adapters import RECEIVED, build
 
@@ -171,3 +171,24 @@ def test_a_polled_feed_asks_for_each_symbol_with_the_key_in_a_header(
     }
     assert all(request.headers == {"Authorization": "Bearer the-key"} for request in requests)
     assert all(request.params == {} for request in requests)
+
+
+@pytest.mark.parametrize("kind", ["error", "not_authorized"])
+def test_topics_that_a_status_names_are_refused_and_the_others_go_on(kind: str) -> None:
+    adapter = stream("stocks", {"stock": ("aapl", "brk-b")})
+    told = frame(status(kind, "not authorized to subscribe to: Q.AAPL, Q.BRK.B."))
+
+    assert list(adapter.decode(told)) == []
+    assert set(adapter.answer(told).refused) == {"Q.AAPL", "Q.BRK.B"}
+
+
+@pytest.mark.parametrize(("kind", "error"), [("error", Skippable), ("not_authorized", Fatal)])
+def test_a_status_that_names_nothing_is_a_notice_or_the_plans_word(
+    kind: str, error: type[Exception]
+) -> None:
+    adapter = stream("stocks", {"stock": ("aapl",)})
+    told = frame(status(kind, "invalid topic"))
+
+    with pytest.raises(error):
+        adapter.decode(told)
+    assert adapter.answer(told) is None

@@ -15,7 +15,9 @@ subscriptions after `auth_success`; each topic is acknowledged by itself.
   acknowledgements, whichever was asked for. UNCONFIRMED: that crypto conditions 1 and 2 are sides;
   they are kept as conditions.
 * `max_connections` comes after a subscription was accepted, and then the end: a minute is waited. A
-  status that the pages do not list is kept as a dead letter.
+  status that the pages do not list is kept as a dead letter. UNCONFIRMED: what refuses a single
+  topic. `error` and `not_authorized` refuse those that they name; without names the first is a
+  notice, and what is then not acknowledged counts as refused, the second refuses the feed.
 """
 
 from edc.adapters import Adapter, Channel, FeedPlan, Vendor

@@ -1,5 +1,6 @@
 """Massive's clusters by websocket."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -18,6 +19,7 @@ from edc.transport import Frame, Request
 
 _AT_ONCE = 200
 _SUBSCRIBED = "subscribed to: "
+_REFUSALS = ("error", "not_authorized")
 _FINE = ("connected", "auth_success", "success")
 _told = msgspec.json.Decoder(list[Told]).decode
 _all = msgspec.json.Decoder(list[Message]).decode
@@ -64,6 +66,7 @@ class MassiveStream:
             return None
         send: list[str] = []
         accepted: list[str] = []
+        refused: dict[str, str] = {}
         for message in messages:
             if message.status == "connected":
                 send.append(_said("auth", self._key))
@@ -73,7 +76,15 @@ class MassiveStream:
             elif message.status == "success" and message.message.startswith(_SUBSCRIBED):
                 told = message.message.removeprefix(_SUBSCRIBED).split(",")
                 accepted += [self._asked(topic.strip()) for topic in told]
-        return Answer(send=send, accepted=accepted) if send or accepted else None
+            elif message.status in _REFUSALS:
+                refused |= dict.fromkeys(self._named(message.message), message.message)
+        said = send or accepted or refused
+        return Answer(send=send, accepted=accepted, refused=refused) if said else None
+
+    def _named(self, message: str) -> list[str]:
+        """The topics of ours that a message names."""
+        words = [self._asked(word.strip(".;:'\"")) for word in re.split(r"[\s,]+", message)]
+        return [topic for topic in words if topic in self.topics]
 
     def _asked(self, topic: str) -> str:
         """How we have written a topic that is acknowledged; pairs come in several spellings."""
@@ -123,7 +134,9 @@ class MassiveStream:
         return self._of(message)
 
     def _of(self, message: Message) -> Iterable[Event]:
-        if isinstance(message, Status):
+        if isinstance(message, Status) and not (
+            message.status in _REFUSALS and self._named(message.message)
+        ):
             _tell(message)
         return self._makes.of(message)
 
@@ -149,6 +162,6 @@ def _tell(status: Status) -> None:
         case "not_authorized":
             raise Fatal(said, "take a channel that your plan includes")
         case "error":
-            raise Fatal(said, "correct the feed's symbols or channel")
+            raise Skippable("notice", said)
     if status.status not in _FINE:
         raise Skippable("unknown", said)
