@@ -8,10 +8,9 @@ import msgspec
 from edc.adapters import FeedPlan, Hole
 from edc.adapters.massive.messages import Page, Past
 from edc.adapters.massive.options import TOPICS, MassiveFeedOptions, Take
-from edc.adapters.massive.rows import Makes, conditions_of, text, wrong_of
+from edc.adapters.massive.rows import Makes, answered, conditions_of, text
 from edc.errors import Refused, Skippable
 from edc.events import Event
-from edc.fields import UNREADABLE
 from edc.rows import each
 from edc.times import instant
 from edc.transport import Frame, Request
@@ -72,12 +71,7 @@ class History:
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of a page. Where the next one is said to be, only its cursor is believed."""
         self._cursor = None
-        try:
-            said = msgspec.json.decode(frame.data, type=Page)
-        except UNREADABLE as error:
-            wrong = wrong_of(frame, frame.data.decode(errors="replace"))
-            raise wrong or Skippable("malformed", str(error)) from None
-        wrong = wrong_of(frame, said.error or said.message)
+        said, wrong = answered(frame, Page)
         event_type, _, name = frame.about.partition(" ")
         if frame.status == _NOT_FOUND:
             raise Refused([self._makes.rows.symbols.of(name)[0]], str(wrong))

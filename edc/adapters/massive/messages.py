@@ -88,6 +88,13 @@ class CryptoQuote(Struct, tag_field="ev", tag="XQ", gc=False):
 Message = Status | StockTrade | StockQuote | ForexQuote | CryptoTrade | CryptoQuote
 
 
+class Body(Struct):
+    """What every answer of REST may say where something is wrong."""
+
+    error: str = ""
+    message: str = ""
+
+
 class LastTrade(Struct, gc=False):
     """Of a stock; `t` (SIP) and `y` (venue) in ns."""
 
@@ -123,12 +130,10 @@ class Snapshot(Struct, rename="camel"):
     last_quote: LastQuote | None = None
 
 
-class Snapshots(Struct):
+class Snapshots(Body):
     """An answer with many tickers."""
 
     tickers: list[Raw] = []
-    error: str = ""
-    message: str = ""
 
 
 class LastPair(Struct, gc=False):
@@ -162,19 +167,15 @@ class Past(Struct, gc=False):
     ask_exchange: int | None = None
 
 
-class Page(Struct):
+class Page(Body):
     """A page of `/v3`."""
 
     results: list[Raw] = []
     next_url: str = ""
-    error: str = ""
-    message: str = ""
 
 
-class Answered(Struct):
+class Answered(Body):
     """An answer about one symbol: stocks have `results`, pairs `last`."""
 
     results: Raw = Raw()
     last: Raw = Raw()
-    error: str = ""
-    message: str = ""

@@ -15,7 +15,7 @@ from edc.adapters.massive.messages import (
     Snapshots,
 )
 from edc.adapters.massive.options import MassiveFeedOptions
-from edc.adapters.massive.rows import Makes, conditions_of, text, wrong_of
+from edc.adapters.massive.rows import Makes, answered, conditions_of, text
 from edc.errors import Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, decimal
@@ -90,12 +90,7 @@ class MassiveRest(_Polled):
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The event of an answer."""
-        try:
-            said = msgspec.json.decode(frame.data, type=Answered)
-        except UNREADABLE as error:
-            wrong = wrong_of(frame, frame.data.decode(errors="replace"))
-            raise wrong or Skippable("malformed", str(error)) from None
-        wrong = wrong_of(frame, said.error or said.message)
+        said, wrong = answered(frame, Answered)
         take, _, name = frame.about.partition(" ")
         if frame.status == _NOT_FOUND:
             none = Retriable("refused", f"Massive has none of what is asked for: {wrong}")
@@ -150,12 +145,7 @@ class MassiveSnapshot(_Polled):
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of an answer, by ticker."""
-        try:
-            said = msgspec.json.decode(frame.data, type=Snapshots)
-        except UNREADABLE as error:
-            wrong = wrong_of(frame, frame.data.decode(errors="replace"))
-            raise wrong or Skippable("malformed", str(error)) from None
-        wrong = wrong_of(frame, said.error or said.message)
+        said, wrong = answered(frame, Snapshots)
         if wrong is not None:
             raise wrong
         return each(said.tickers, self._ticker)

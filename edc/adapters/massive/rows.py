@@ -1,10 +1,13 @@
 """Events of Massive's websocket messages."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from edc.adapters import FeedPlan
 from edc.adapters.massive.messages import (
+    Body,
     CryptoQuote,
     CryptoTrade,
     ForexQuote,
@@ -13,14 +16,15 @@ from edc.adapters.massive.messages import (
     StockTrade,
 )
 from edc.adapters.massive.options import MassiveFeedOptions
-from edc.errors import EdcError, Retriable
+from edc.errors import EdcError, Retriable, Skippable
 from edc.events import Event
-from edc.fields import decimal
+from edc.fields import UNREADABLE, decimal
 from edc.rows import Rows, refused
 from edc.symbols import Symbols, parted, share_class
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame
 
+_Body = TypeVar("_Body", bound=Body)
 _LOT = 100
 _TRIED_AGAIN = (413, 499)
 """Beside 429 and 5xx, as the vendor's own client does."""
@@ -122,8 +126,17 @@ class Makes:
         )
 
 
-def wrong_of(frame: Frame, said: str) -> EdcError | None:
-    """What the HTTP status of a polled answer means; None where it is fine."""
+def answered(frame: Frame, kind: type[_Body]) -> tuple[_Body, EdcError | None]:
+    """What a polled answer says, and what is wrong with it, if something is. Raises Skippable."""
+    try:
+        said = msgspec.json.decode(frame.data, type=kind)
+    except UNREADABLE as error:
+        wrong = _wrong(frame, frame.data.decode(errors="replace"))
+        raise wrong or Skippable("malformed", str(error)) from None
+    return said, _wrong(frame, said.error or said.message)
+
+
+def _wrong(frame: Frame, said: str) -> EdcError | None:
     if frame.status in _TRIED_AGAIN:
         return Retriable("server_error", f"Massive answered {frame.status}: {said[:300]}")
     return refused(frame, "Massive", said)
