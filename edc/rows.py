@@ -177,8 +177,10 @@ class Asked:
 
         `error` where there is nothing else that the feed asks for.
         """
-        for name in why:
-            self._refused[name] = _ROUNDS
+        why = {name: said for name, said in why.items() if self._symbols.has(name)}
+        if not why:
+            return Skippable("unknown", f"refused, and not asked for: {error}")
+        self._refused |= dict.fromkeys(why, _ROUNDS)
         left = [[name for name in piece if name not in why] for piece in self._pieces]
         self._pieces = [piece for piece in left if piece]
         if not self._pieces and len(self._refused) == len(self._symbols.names):

@@ -23,6 +23,9 @@ from enum import Enum
 
 from edc.adapters import HasHeartbeat, Silence
 
+_LOOK = 5.0
+"""A look counts for at most so many seconds since the one before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -32,20 +35,25 @@ class Pace:
     ceiling: float = 3600.0
     cure: float = 10.0
     """A new connection that has no data by then has not cured what it was made for."""
-    look: float = 5.0
-    """A look counts for at most so long a time since the one before."""
+    look: float = _LOOK
     gaps: int = 1000
 
 
 class Pulse:
     """The judgement on a vendor that has heartbeats: whatever it says is one, in any market."""
 
-    def __init__(self, adapter: object) -> None:
+    def __init__(self, adapter: object, now: float) -> None:
         self._most = adapter.beats_within if isinstance(adapter, HasHeartbeat) else math.inf
+        self._silent, self._looked = 0.0, now
 
-    def look(self, silent: float) -> str | None:
-        """A sentence if nothing at all was heard for too long, in seconds."""
-        return f"not even a heartbeat for {self._most:g} s" if silent > self._most else None
+    def look(self, now: float, *, spoke: bool) -> str | None:
+        """A sentence if nothing at all was heard for too long; `spoke` is since the last look.
+
+        Time in which nobody looked is no silence here either.
+        """
+        passed, self._looked = min(now - self._looked, _LOOK), now
+        self._silent = 0.0 if spoke else self._silent + passed
+        return f"not even a heartbeat for {self._most:g} s" if self._silent > self._most else None
 
 
 class _Since(Enum):

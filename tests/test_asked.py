@@ -60,6 +60,16 @@ def test_where_everything_is_refused_the_feed_is_told_so() -> None:
     assert names.refuse({"B": "no"}, NONE) is NONE
 
 
+def test_a_name_that_was_not_asked_for_is_not_asked_for_when_it_is_refused() -> None:
+    names = asked("a", size=1)
+
+    error = names.refuse({"Z": "no"}, NONE)
+
+    assert isinstance(error, Skippable)
+    assert error.reason == "unknown"
+    assert names.pieces() == [["A"]]
+
+
 def test_halves_say_what_was_refused() -> None:
     error = asked("a", "b", size=2).refuse_whole(["A", "B"], NONE)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edc.adapters import Silence
 from edc.adapters.tiingo.stream import TiingoStream
 from edc.simulator.tiingo import Faults, TiingoSimulator
-from edc.staleness import Pace, Watchdog
+from edc.staleness import Pace, Pulse, Watchdog
 from edc.supervisor import Supervisor
 from tests.harness import (
     CRYPTO,
@@ -327,3 +327,25 @@ async def test_a_feed_that_is_just_quiet_is_connected_anew_less_and_less(
     assert said == ["0.4", "0.8", "1.6", "2"]
     assert events_of(daemon) == 400
     assert read(tmp_path / "lake", "trade").height + read(tmp_path / "lake", "quote").height == 400
+
+
+class Beats:
+    """A vendor that is heard every ten seconds."""
+
+    beats_within = 10.0
+
+
+def test_a_pulse_is_missed_after_the_vendors_time_and_not_while_nobody_looked() -> None:
+    pulse = Pulse(Beats(), 0.0)
+    assert pulse.look(3.0, spoke=False) is None
+    assert pulse.look(1000.0, spoke=False) is None  # the machine was asleep
+    assert pulse.look(1001.5, spoke=False) is None
+    assert pulse.look(1002.0, spoke=False) is None  # ten seconds, to the dot
+    assert pulse.look(1002.5, spoke=False) == "not even a heartbeat for 10 s"
+    assert pulse.look(1003.0, spoke=True) is None
+    assert pulse.look(1004.0, spoke=False) is None
+
+
+def test_a_vendor_without_heartbeats_has_no_pulse_to_miss() -> None:
+    pulse = Pulse(object(), 0.0)
+    assert all(pulse.look(second * 5.0, spoke=False) is None for second in range(1, 10_000))

@@ -39,7 +39,8 @@ class StreamTransport:
         self._now_ns = now_ns
         self._rest = b""
         self._waiting = False
-        self._heard = 0.0
+        self._parts = 0
+        """Read so far."""
 
     def hear(self, frame: Frame) -> None:
         """Nothing is answered."""
@@ -99,19 +100,18 @@ class StreamTransport:
             *lines, self._rest = (self._rest + part).split(b"\n")
             if len(self._rest) > MOST_BYTES or any(len(line) > MOST_BYTES for line in lines):
                 raise Retriable("disconnected", f"a line is over {MOST_BYTES} bytes")
-            self._heard = time.monotonic()
+            self._parts += 1
             frames = [line for line in map(bytes.strip, lines) if line]
             if frames and not receiver.receive_many(frames, self._now_ns(), epoch):
                 self._waiting = True
                 await receiver.room()
                 self._waiting = False
-                self._heard = time.monotonic()
 
     async def _watch(self, receiver: Receiver, epoch: int) -> None:
         """Raise Retriable when the stream is mute while its market is open, or has no heartbeat."""
-        watchdog, pulse = self._watchdog, Pulse(self._adapter)
-        self._heard = time.monotonic()
-        watchdog.connected(self._heard, receiver.data_frames(epoch))
+        watchdog, parts = self._watchdog, self._parts
+        pulse = Pulse(self._adapter, time.monotonic())
+        watchdog.connected(time.monotonic(), receiver.data_frames(epoch))
         while True:
             await asyncio.sleep(self._timing.tick)
             data_frames = receiver.data_frames(epoch)
@@ -125,6 +125,7 @@ class StreamTransport:
             )
             if alarm is not None:
                 raise Retriable("stale", alarm)
-            alarm = None if self._waiting else pulse.look(time.monotonic() - self._heard)
+            spoke, parts = self._waiting or parts != self._parts, self._parts
+            alarm = pulse.look(time.monotonic(), spoke=spoke)
             if alarm is not None:
                 raise Retriable("half_open", alarm)

@@ -104,17 +104,17 @@ class WebsocketTransport:
     ) -> None:
         """Raise Retriable when the peer is dead, or mute while its market is open."""
         timing, watchdog, frames = self._timing, self._watchdog, socket.frames
-        pulse = Pulse(self._adapter)
-        heard = spoke = time.monotonic()
+        heard = time.monotonic()
+        pulse = Pulse(self._adapter, heard)
         lifetime = self._adapter.lifetime if isinstance(self._adapter, HasLifetime) else math.inf
         old_at = heard + lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - not all at once
         watchdog.connected(heard, receiver.data_frames(epoch))
         while True:
             await asyncio.sleep(timing.tick)
             now, waiting = time.monotonic(), socket.waiting
-            if frames != socket.frames or waiting:
+            spoke = frames != socket.frames or waiting
+            if spoke:
                 heard, frames = now, socket.frames
-                spoke = now
             data_frames = receiver.data_frames(epoch)
             if data_frames:
                 self.speaking.set()
@@ -124,7 +124,7 @@ class WebsocketTransport:
             if alarm is not None:
                 raise Retriable("stale", alarm)
             conversation.look()
-            alarm = pulse.look(now - spoke)
+            alarm = pulse.look(now, spoke=spoke)
             if alarm is not None:
                 raise Retriable("half_open", alarm)
             if now - heard >= timing.ping_after:
