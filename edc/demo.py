@@ -44,6 +44,13 @@ def vendors() -> list[str]:
     return sorted([DEFAULT, *simulator.names()])
 
 
+def samples(vendor: str) -> Mapping[str, Mapping[str, Any]]:
+    """Feeds of a vendor as a configuration might have them; none where it cannot be simulated."""
+    if vendor == DEFAULT:
+        return FEEDS
+    return simulator.load(vendor).feeds if vendor in simulator.names() else {}
+
+
 class Demo:
     """One vendor of the demo, not yet started. Raises ConfigError for one that there is not."""
 

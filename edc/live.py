@@ -16,6 +16,7 @@ from rich.text import Text
 
 from edc.audit.coverage import Cause, Day
 from edc.audit.verdict import Report as Audit
+from edc.budget import Budget
 from edc.inspection import Report, Table
 from edc.logs import printable
 from edc.online import Found as Asked
@@ -201,6 +202,45 @@ def _budget(found: Asked, taken: int) -> str:
     limit = "" if found.symbols_limit is None else f" of {found.symbols_limit:,}"
     number = "" if taken < 2 else f", {taken} connections"  # noqa: PLR2004 - the plural
     return f"{found.symbols:,}{limit} symbols{number}"
+
+
+def budgeted(found: Budget) -> RenderableType:
+    """What `edc plan` found."""
+    rows = _table("source", "feeds", "table", "rows a day", "bytes a day", "known by")
+    for each in found.expected:
+        rows.add_row(
+            each.source,
+            ", ".join(each.feeds),
+            each.table,
+            f"{each.rows:,.0f}",
+            _size(each.bytes),
+            Text(each.basis, "" if each.basis.startswith("the lake") else "yellow"),
+        )
+    lines = [
+        f"{vendor}: {number} connection{'' if number == 1 else 's'}"
+        for vendor, number in found.connections.items()
+    ]
+    lines += [
+        f"{vendor}: {rate:,.3g} requests a minute"
+        for vendor, rate in found.requests_per_minute.items()
+    ]
+    lines.append(f"{found.rows_a_day:,.0f} rows and {_size(found.bytes_a_day)} a day")
+    needed = f"{found.days} days need {_size(found.needed)}"
+    if found.free is not None:
+        needed += f"; {_size(found.free)} are free, {_size(found.reserve)} of them kept free"
+        lasts = "" if found.lasts_days is None else f"; enough for {found.lasts_days:,.0f} days"
+        needed += lasts if found.fits else f"; too little{lasts}"
+    style = "green" if found.fits else "bold red"
+    return Group(rows, *(_line(line, "") for line in lines), Text(needed, style))
+
+
+def _size(number: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:  # noqa: PLR2004 - the units' own step
+            return f"{number:,.3g} {unit}"
+        number /= 1000
+    return f"{number:,.3g} TB"
 
 
 def _of_day(day: Day) -> Sequence[RenderableType]:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from edc.budget import connections, requests_per_minute
 from edc.deadletters import DeadLetters
 from edc.errors import Fatal, Skippable
 from edc.feeds import FeedRunner, Times
@@ -90,11 +91,7 @@ async def ask(
         catalog = Catalog(Path(folder))
         probes = [_Probe(feed, connect, replace(times, socket=timing), catalog) for feed in feeds]
         found = await asyncio.gather(*(probe.run(within) for probe in probes))
-    taken: dict[str, int] = {}
-    for feed in feeds:
-        if feed.channel.kind in ("websocket", "stream"):
-            taken[feed.vendor] = taken.get(feed.vendor, 0) + feed.connections
-    return Report(list(found), taken)
+    return Report(list(found), connections(feeds))
 
 
 class _NoLetters(DeadLetters):
@@ -204,11 +201,8 @@ def _expected(feed: Feed) -> Found:
     found = Found(feed.name, feed.vendor, feed.source, "ok", connections=feed.connections)
     if feed.channel.kind == "webhook":
         found.state = "posted"
-    adapter = feed.build()
-    if feed.channel.kind == "poll":
-        requests, interval = len(adapter.requests()), adapter.interval  # type: ignore[attr-defined]
-        found.requests_per_minute = requests * 60 / interval
-    found.symbols, found.symbols_limit = feed.symbols, feed.symbols_limit
+    found.requests_per_minute = requests_per_minute(feed)
+    found.symbols, found.symbols_limit = sum(feed.symbol_counts.values()), feed.symbols_limit
     return found
 
 

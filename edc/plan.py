@@ -59,8 +59,8 @@ class Feed:
     listing: Listing | None = field(default=None, compare=False)
     """What the vendor says of the feed's symbols, where it lists what it trades."""
     required: bool = True
-    symbols: int = 0
-    """How many it asks for."""
+    symbol_counts: Mapping[str, int] = field(default_factory=dict)
+    """How many symbols of each asset type it asks for."""
     symbols_limit: int | None = None
     """How many one connection takes."""
 
@@ -245,7 +245,7 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             connections=options.connections,
             listing=listing if listing.requests else None,
             required=options.required,
-            symbols=sum(map(len, symbols.values())),
+            symbol_counts={kind: len(listed) for kind, listed in symbols.items()},
             symbols_limit=limit,
         )
 

@@ -203,8 +203,9 @@ SEES = {
         *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
         *("plan", "queues", "retry", "transport", "transport.sockets"),
     ),
+    "edc.budget": ("lake", "markets", "partitions", "plan", "query.tables", "times"),
     "edc.online": (
-        *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger"),
+        *("budget", "deadletters", "errors", "feeds", "ingest", "instruments", "ledger"),
         *("metrics", "plan", "queues", "times", "transport", "transport.sockets"),
     ),
     "edc.upkeep.housekeeping": (
@@ -254,17 +255,18 @@ SEES = {
         "simulator.tiingo",
         "simulator.venue",
     ),
-    "edc.live": ("audit.verdict", "audit.coverage", "inspection", "logs", "online", "times"),
+    "edc.live": (
+        *("audit.verdict", "audit.coverage", "budget", "inspection", "logs", "online", "times"),
+    ),
     "edc.cli": (
-        *(
-            "cli.daemon",
-            "cli.dashboards",
-            "cli.frames",
-            "cli.lake",
-            "cli.query",
-            "cli.setup",
-            "cli.terminal",
-        ),
+        *("cli.beginning", "cli.daemon", "cli.dashboards", "cli.frames", "cli.lake"),
+        *("cli.planning", "cli.query", "cli.setup", "cli.terminal"),
+    ),
+    "edc.cli.beginning": (
+        *("adapters", "cli.terminal", "config", "demo", "errors", "explain", "plan"),
+    ),
+    "edc.cli.planning": (
+        *("audit.verdict", "budget", "cli.terminal", "config", "errors", "live", "plan"),
     ),
     "edc.cli.results": ("footers", "logs"),
     "edc.cli.query": (

@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 
 from edc import __version__
-from edc.cli import daemon, dashboards, frames, lake, query, setup, terminal
+from edc.cli import (
+    beginning,
+    daemon,
+    dashboards,
+    frames,
+    lake,
+    planning,
+    query,
+    setup,
+    terminal,
+)
 
 app = typer.Typer(
     help="Record live market data into a Parquet lake: every event once, every gap known.",
@@ -22,7 +32,7 @@ for command in (
     *(daemon.run, daemon.reload, daemon.flush, daemon.status, dashboards.dashboard),
     *(query.query, lake.inspect, lake.compact, lake.audit),
     *(frames.record, frames.replay),
-    *(setup.check, setup.vendors),
+    *(beginning.init, setup.check, setup.vendors, planning.plan),
 ):
     app.command()(command)
 
