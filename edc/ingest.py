@@ -88,7 +88,7 @@ class Ingest:
         for event_type in queues:
             stats.events.setdefault(event_type, 0)
         # what is missing or dropped has to be known event by event
-        self._singly = bool(sequenced or rising or tap or connections > 1) or any(
+        self._singly = bool(tap or connections > 1) or any(
             queue.when_full is not WhenFull.BLOCK for queue in queues.values()
         )
 
@@ -234,9 +234,35 @@ class Ingest:
         try:
             parts = short.parted(frames)
             events = line.decode(Frame(frames[-1], received_ns, line.origin.epoch))
-            return parts, events[-1].event_time
+            last = events[-1].event_time
+            return (parts, last) if self._follow(parts, line.origin.epoch) else None
         except Exception:  # noqa: BLE001 - the long way says what it is, frame by frame
             return None
+
+    def _follow(self, parts: Parts, epoch: int) -> bool:
+        """Remember the numbers of frames; False, and nothing is, where they are to be looked at.
+
+        That is where one does not follow on the last, or another connection might have brought it.
+        """
+        if self._sequences is None and self._rising is None:
+            return True
+        if len(self._lines) > 1 or self._gone:
+            return False
+        rising, following = [], []
+        for wire, frames in parts:
+            numbers = [] if wire.numbers is None else wire.numbers(frames)
+            if self._sequences is not None and wire.event_type in self._sequences.event_types:
+                last = self._sequences.follow(wire.event_type, numbers)
+                if last is None:
+                    return False
+                following.append((wire.event_type, last))
+            if self._rising is not None and wire.event_type in self._rising.event_types:
+                rising.append((wire.event_type, numbers))
+        for event_type, last in following:
+            self._sequences.followed(event_type, last, epoch)  # type: ignore[union-attr]
+        for event_type, numbers in rising:
+            self._rising.brought(event_type, numbers, epoch)  # type: ignore[union-attr]
+        return True
 
     def _queue_frames(self, parts: Parts, line: Line, received_ns: int, since: int) -> bool:
         go_on, origin = True, line.origin

@@ -28,7 +28,7 @@ class Rows:
     def __init__(self, symbols: Symbols, exchange: str | None = None) -> None:
         self.symbols = symbols
         self._of = symbols.of
-        self._exchange = exchange
+        self.exchange = exchange
 
     def trade(
         self,
@@ -52,7 +52,7 @@ class Rows:
             event_time=time,
             last_price=price,
             last_size=size,
-            exchange=exchange or self._exchange,
+            exchange=exchange or self.exchange,
             trade_id=trade_id,
             side=side,
             conditions=conditions,
@@ -88,7 +88,7 @@ class Rows:
             ask=ask,
             ask_size=ask_size,
             mid=mid_of(bid, ask, mid),
-            exchange=self._exchange,
+            exchange=self.exchange,
             bid_exchange=None if bid is None else bid_exchange,
             ask_exchange=None if ask is None else ask_exchange,
             conditions=conditions,
@@ -106,7 +106,7 @@ class Rows:
             event_time=time,
             price=price,
             price_type=price_type,
-            exchange=self._exchange,
+            exchange=self.exchange,
             sequence=sequence,
         )
 

@@ -1,6 +1,6 @@
 """Sequence numbers: a jump means that the vendor sent something that did not arrive."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 from edc.events import Event
 
@@ -13,7 +13,7 @@ class Sequences:
     """
 
     def __init__(self, event_types: Collection[str]) -> None:
-        self._event_types = frozenset(event_types)
+        self.event_types = frozenset(event_types)
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
 
     def remember(self, event_type: str, symbol: str, sequence: int) -> None:
@@ -29,7 +29,7 @@ class Sequences:
 
         Negative for a repetition. `alone` says that no other connection of the feed is open.
         """
-        if event.event_type not in self._event_types:
+        if event.event_type not in self.event_types:
             return 0
         sequence: int | None = getattr(event, "sequence", None)
         if sequence is None:
@@ -41,6 +41,26 @@ class Sequences:
         self._last[key] = (sequence, epoch)
         return 0 if last is None else max(0, sequence - last - 1)
 
+    def follow(self, event_type: str, numbers: Sequence[tuple[str, int]]) -> dict[str, int] | None:
+        """The last number of each symbol, where all numbers follow on the last without a jump.
+
+        None where one does not. Nothing is remembered: see `followed`.
+        """
+        fresh: dict[str, int] = {}
+        for symbol, number in numbers:
+            last = fresh.get(symbol)
+            if last is None:
+                last = self._last.get((event_type, symbol), (None, 0))[0]
+            if last is not None and number != last + 1:
+                return None
+            fresh[symbol] = number
+        return fresh
+
+    def followed(self, event_type: str, last: Mapping[str, int], epoch: int) -> None:
+        """Remember what `follow` has found."""
+        for symbol, number in last.items():
+            self._last[event_type, symbol] = (number, epoch)
+
 
 class Rising:
     """Drops what another connection has already brought, by numbers that only rise.
@@ -49,7 +69,7 @@ class Rising:
     """
 
     def __init__(self, event_types: Collection[str]) -> None:
-        self._event_types = frozenset(event_types)
+        self.event_types = frozenset(event_types)
         self._last: dict[tuple[str, str], tuple[int, int]] = {}
 
     def is_new(self, event: Event, epoch: int, rivals: Collection[int]) -> bool:
@@ -58,7 +78,7 @@ class Rising:
         On one connection a number that falls is the vendor counting anew.
         """
         sequence: int | None = getattr(event, "sequence", None)
-        if sequence is None or event.event_type not in self._event_types:
+        if sequence is None or event.event_type not in self.event_types:
             return True
         key = (event.event_type, event.symbol)
         last, of_epoch = self._last.get(key, (None, epoch))
@@ -66,3 +86,8 @@ class Rising:
             return False
         self._last[key] = (sequence, epoch)
         return True
+
+    def brought(self, event_type: str, numbers: Sequence[tuple[str, int]], epoch: int) -> None:
+        """Remember what a connection without rivals has brought."""
+        for symbol, number in dict(numbers).items():
+            self._last[event_type, symbol] = (number, epoch)

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+import polars as pl
+
 from edc.adapters import FeedPlan
 from edc.errors import Skippable
 from edc.events import spell
+from edc.wire import Values, renamed
 
 QUOTES = (
     *("usdt", "usdc", "usde", "usd1", "busd", "tusd", "fdusd", "pyusd", "rlusd", "gusd", "usds"),
@@ -85,6 +88,9 @@ class Symbols:
                 self.names.append(name)
                 self._listed[name] = (symbol, asset_type)
         self._known = dict(self._listed)
+        self._listed_as = next(iter(plan.options.symbols), "")
+        self._lowered: set[str] = set()
+        """Names that are their symbols but for the case, of the first asset type."""
 
     def also(self, names: Iterable[tuple[str, str]]) -> None:
         """Other names under which the vendor sends what was asked for, each with the asked one."""
@@ -115,6 +121,23 @@ class Symbols:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._known  # noqa: SLF001 - of this class
+        self._lowered.clear()
+
+    def all_of(self, names: pl.Series) -> dict[str, Values]:
+        """The columns of symbols and asset types of many names; see `of`."""
+        different = names.unique()
+        if self._lowered.issuperset(different):
+            return {"symbol": names.str.to_lowercase(), "asset_type": self._listed_as}
+        known = {name: self.of(name) for name in different}
+        if len(self._lowered) >= _MOST_KNOWN:
+            self._lowered.clear()
+        for name, found in known.items():
+            if found == (name.lower(), self._listed_as):
+                self._lowered.add(name)
+        return {
+            "symbol": renamed(names, {name: symbol for name, (symbol, _) in known.items()}),
+            "asset_type": renamed(names, {name: kind for name, (_, kind) in known.items()}),
+        }
 
     def topics(self, topic: Callable[[str], str]) -> dict[str, str]:
         """What `Converses.topics` wants: a topic for each name, with its symbol."""

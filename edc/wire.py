@@ -32,6 +32,11 @@ class Wire:
 
     event_type: str
     forms: Sequence[tuple[Form, Columns]]
+    numbers: Callable[[Sequence[bytes]], list[tuple[str, int]]] | None = None
+    """The symbol and the number of each frame, in their order; of those that carry one.
+
+    For feeds whose numbers are looked at. Raises ValueError where a frame is none of the forms, or
+    EdcError."""
 
 
 Parts = Sequence[tuple[Wire, Sequence[bytes]]]

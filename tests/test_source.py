@@ -67,11 +67,12 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
+    "edc.binance_short": ("binance_wire", "forms", "rows", "wire"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
     "edc.rows": ("adapters", "errors", "events", "fields", "symbols", "transport"),
-    "edc.symbols": ("adapters", "errors", "events"),
+    "edc.symbols": ("adapters", "errors", "events", "wire"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
     "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),
     "edc.transport.libraries": (
@@ -298,7 +299,18 @@ SEES = {
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
 VENDOR_SEES = (
-    *("adapters", "binance_wire", "book", "errors", "events", "fields", "rows", "symbols", "times"),
+    *(
+        "adapters",
+        "binance_short",
+        "binance_wire",
+        "book",
+        "errors",
+        "events",
+        "fields",
+        "rows",
+        "symbols",
+        "times",
+    ),
     *("forms", "transport", "wire"),
 )
 

@@ -31,6 +31,11 @@ START = 1_771_006_162 * SECOND
 FEEDS: dict[str, dict[str, Any]] = {
     "crypto": {"channel": "crypto", "symbols": {"crypto": ["btcusd", "*"]}},
     "fx": {"channel": "fx", "symbols": {"fx": ["eurusd", "gbpaud"]}},
+    "spot": {
+        "channel": "spot",
+        "symbols": {"crypto": ["btcusdt", "ethbtc"]},
+        "streams": ["trade", "aggTrade", "bookTicker"],
+    },
 }
 
 NUMBERS = st.none() | st.just(0) | st.just(0.0) | st.floats(1e-9, 1e9) | st.integers(0, 10**6)
@@ -84,16 +89,26 @@ def crypto_quote(number: int) -> bytes:
 class Feed:
     """A live feed with its queues, of which the test is the spool."""
 
-    def __init__(self, folder: Path, feed: str = "crypto", *, live: bool = True) -> None:
-        self.adapter = build("tiingo", FEEDS[feed])
+    def __init__(
+        self, folder: Path, feed: str = "crypto", *, live: bool = True, short: bool = True
+    ) -> None:
+        vendor = "binance" if feed == "spot" else "tiingo"
+        self.adapter = build(vendor, FEEDS[feed])
+        if not short:
+            self.adapter.short = None  # type: ignore[attr-defined]
         self.queues = {
             kind: Queue(kind, 10**6, WhenFull.BLOCK) for kind in ("trade", "quote", "ref_px")
         }
         self.gaps = Queue("gap", 100, WhenFull.BLOCK)
         self.ledger = Ledger(self.gaps, lambda: START)
-        self.stats = FeedStats(feed, "tiingo", f"tiingo_{feed}")
+        self.stats = FeedStats(feed, vendor, f"{vendor}_{feed}")
         self.letters = DeadLetters(folder)
-        self.ingest = Ingest(*(self.stats, self.queues, self.letters, self.ledger), lambda: START)
+        self.ingest = Ingest(
+            *(self.stats, self.queues, self.letters, self.ledger),
+            lambda: START,
+            sequenced=("trade",) if feed == "spot" else (),
+            rising=("quote",) if feed == "spot" else (),
+        )
         self.epoch = self.ingest.connected(self.adapter)
         if live:
             self.stats.state = "live"
@@ -288,3 +303,98 @@ def test_many_times_are_read_as_one_is(texts: list[str]) -> None:
             iso_times(pl.Series(texts, dtype=pl.String))
     else:
         assert iso_times(pl.Series(texts, dtype=pl.String)).to_list() == expected
+
+
+def spot(stream: str, name: str, number: int, **change: Any) -> bytes:
+    """A frame of Binance as its documentation shows it."""
+    moment = START // 1000 + number
+    data: dict[str, Any] = {"e": stream, "E": moment, "s": name}
+    match stream:
+        case "trade":
+            data |= {"t": number, "p": "61837.63000000", "q": "0.02000000", "T": moment}
+            data |= {"m": bool(number % 3), "M": True}
+        case "aggTrade":
+            data |= {"a": number, "p": "0.1", "q": "9007199254740993.1", "f": 1, "l": 2}
+            data |= {"T": moment // 1000, "m": True, "M": True}
+        case _:
+            data = {"u": number, "s": name, "b": "0.10000000", "B": "1", "a": "0.2", "A": "3.5"}
+    said = {"stream": f"{name.lower()}@{stream}", "data": data | change}
+    return json.dumps(said, separators=(",", ":")).encode()
+
+
+SPOT = st.builds(
+    lambda stream, name, number, change: spot(stream, name, number, **change),
+    st.sampled_from(["trade", "aggTrade", "bookTicker"]),
+    st.sampled_from(["BTCUSDT", "ETHBTC", "ETHBTC", "XRPUSDT"]),
+    st.integers(1, 9),
+    st.just({})
+    | st.sampled_from(
+        [
+            {"p": "0.00"},
+            {"b": "0.00000000"},
+            {"q": "x"},
+            {"T": 10**17},
+            {"T": 0},
+            {"a": ""},
+            {"z": 1},
+        ]
+    ),
+)
+
+
+@PROPERTY
+@given(st.lists(SPOT | st.integers(1, 9), min_size=1, max_size=30), st.integers(1, 12))
+def test_binance_makes_the_same_rows_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[bytes | int], at_once: int
+) -> None:
+    """A number is so many trades in a row, without a jump."""
+    frames: list[bytes] = []
+    last = 0
+    for step in steps:
+        if isinstance(step, bytes):
+            frames.append(step)
+        else:
+            frames += [spot("trade", "BTCUSDT", last + number) for number in range(1, step + 1)]
+            last += step
+    _compare_with_the_long_way(tmp_path_factory.mktemp("dead"), "spot", frames, at_once)
+
+
+def _compare_with_the_long_way(
+    folder: Path, name: str, frames: list[bytes], at_once: int
+) -> tuple[Feed, Feed]:
+    """Rows, counts, refused frames and the ledger; what is told late may be told again."""
+    feeds = Feed(folder / "a", name), Feed(folder / "b", name, short=False)
+    rows: list[list[pl.DataFrame]] = []
+    ledger = []
+    for feed in feeds:
+        for first in range(0, len(frames), at_once):
+            feed.receive(frames[first : first + at_once])
+        rows.append([])
+        kinds = ("trade", "quote", "ref_px")
+        early = {event_type: feed.chunk(event_type) for event_type in kinds}
+        for kind in kinds:
+            every = pl.concat([early[kind], feed.chunk(kind)])
+            rows[-1].append(every.sort(every.columns))
+        feed.ledger.settle()
+        gaps = [gap for gap in feed.gaps.drain() if isinstance(gap, Gap)]
+        ledger.append(sorted((gap.cause, gap.symbol or "", gap.rows_lost or 0) for gap in gaps))
+    for short, long in zip(*rows, strict=True):
+        assert_frame_equal(short, long, check_exact=True)
+    assert feeds[0].stats.events == feeds[1].stats.events
+    assert feeds[0].stats.skipped == feeds[1].stats.skipped
+    assert ledger[0] == ledger[1]
+    assert feeds[0].ingest.reach() <= feeds[1].ingest.reach()
+    return feeds
+
+
+def test_numbers_without_a_jump_go_the_short_way_and_a_jump_is_told(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, "spot")
+    kinds = []
+    for numbers in ([5, 6, 7], [8], [10, 11], [12], [12], [13, 14]):
+        feed.receive([spot("trade", "BTCUSDT", number) for number in numbers])
+        kinds.append({type(each) for each in feed.queues["trade"].drain()})
+
+    assert kinds == [{Batch}, {Batch}, {Trade}, {Batch}, {Trade}, {Batch}]
+    feed.ledger.settle()
+    gaps = [gap for gap in feed.gaps.drain() if isinstance(gap, Gap)]
+    assert [(gap.cause, gap.symbol, gap.rows_lost) for gap in gaps] == [("sequence", "btcusdt", 1)]

@@ -39,6 +39,7 @@ from edc.adapters import (
     VendorOptions,
     WebsocketUrl,
 )
+from edc.binance_short import short_way
 from edc.binance_wire import (
     AggTrade,
     Streams,
@@ -171,6 +172,7 @@ class BinanceStream:
         aggregates = self._names if "aggTrade" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in aggregates]
         self._until = 0
+        self.short = short_way(self._rows)
         self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,
