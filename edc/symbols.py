@@ -121,19 +121,19 @@ class Symbols:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._known  # noqa: SLF001 - of this class
-        self._lowered.clear()
+        self._lowered = set()
 
     def all_of(self, names: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many names; see `of`."""
-        different = names.unique()
-        if self._lowered.issuperset(different):
+        different, lowered = names.unique(), self._lowered  # `become` lays another beside it
+        if lowered.issuperset(different):
             return {"symbol": names.str.to_lowercase(), "asset_type": self._listed_as}
         known = {name: self.of(name) for name in different}
-        if len(self._lowered) >= _MOST_KNOWN:
-            self._lowered.clear()
+        if len(lowered) >= _MOST_KNOWN:
+            lowered.clear()
         for name, found in known.items():
             if found == (name.lower(), self._listed_as):
-                self._lowered.add(name)
+                lowered.add(name)
         return {
             "symbol": renamed(names, {name: symbol for name, (symbol, _) in known.items()}),
             "asset_type": renamed(names, {name: kind for name, (_, kind) in known.items()}),

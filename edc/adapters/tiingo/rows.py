@@ -38,7 +38,7 @@ class Rows:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._listed  # noqa: SLF001 - of this class
-        self._same.clear()
+        self._same = set()
 
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
@@ -55,13 +55,13 @@ class Rows:
 
     def all_of(self, tickers: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many tickers; see `of`."""
-        different = tickers.unique()
-        if self._same.issuperset(different):
+        different, same = tickers.unique(), self._same  # `become` lays another beside it
+        if same.issuperset(different):
             return {"symbol": tickers, "asset_type": self._other}
         known = {ticker: self.of(ticker) for ticker in different}
-        if len(self._same) >= _MOST_KNOWN:
-            self._same.clear()
-        self._same.update(name for name, found in known.items() if found == (name, self._other))
+        if len(same) >= _MOST_KNOWN:
+            same.clear()
+        same.update(name for name, found in known.items() if found == (name, self._other))
         symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
         asset_types = {ticker: asset_type for ticker, (_, asset_type) in known.items()}
         return {
