@@ -439,13 +439,13 @@ class Ingest:
         if error.reason != "sequence":  # there the frame itself is sound
             self._letters.keep(self.stats.feed, frame, error)
         ahead = max(0, self.stats.last_event_ns - self.stats.last_received_ns)
-        self._ledger.lost(
-            origin,
-            error.reason if error.reason in ("notice", "sequence") else "undecodable",
-            self.reach(),  # what it told happened after the last data before it
-            frame.received_ns + min(ahead, _CLOCKS_DIFFER),
-            error.rows_lost,
-        )
+        # what it told happened after the last data before it
+        span = (self.reach(), frame.received_ns + min(ahead, _CLOCKS_DIFFER))
+        if error.reason == "sequence" and self._on_silence is not None:
+            self._on_silence(self._ledger.silent(origin, "sequence", *span))
+        else:
+            cause = error.reason if error.reason in ("notice", "sequence") else "undecodable"
+            self._ledger.lost(origin, cause, *span, error.rows_lost)
         if first:
             log.warning(
                 "%s: %s",

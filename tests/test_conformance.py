@@ -489,7 +489,11 @@ def _channel(case: Case) -> adapters.Channel:
 
 
 def _numbered(case: Case) -> bool:
-    return bool(_channel(case).sequenced) and isinstance(case.adapter(), adapters.HasHistory)
+    adapter = case.adapter()
+    by_time = getattr(adapter, "spans", ())
+    return (
+        bool(_channel(case).sequenced and isinstance(adapter, adapters.HasHistory)) and not by_time
+    )
 
 
 def _shared(case: Case) -> bool:
@@ -546,7 +550,7 @@ async def test_what_a_silence_has_missed_is_filled_by_time(case: Case, tmp_path:
         venue.faults.handshakes = [503, 503, 503]
         venue.cut()
         await until(lambda: not venue.faults.handshakes and len(venue.heard) > told + 60)
-        await until(lambda: stats(daemon).filled > 0 and not runner.healing)
+        await until(lambda: venue.requests > 0 and not runner.healing)
         filled = stats(daemon).filled
 
     assert_recorded(venue, tmp_path)
@@ -560,6 +564,33 @@ async def test_what_a_silence_has_missed_is_filled_by_time(case: Case, tmp_path:
     closed = gaps(tmp_path).filter(pl.col("state") != "open")
     assert closed["state"].to_list() == ["filled"]
     assert closed["rows_filled"].to_list() == [filled]
+
+
+@feeds_where(lambda case: case.feed in case.venue.counted, "its messages are not numbered")
+async def test_messages_that_a_connection_lost_are_told_and_their_trades_filled(
+    case: Case, tmp_path: Path
+) -> None:
+    """Frames 60 to 79 are numbered and never come; books are asked for anew, and go on."""
+    times = replace(FAST, history=2.5)
+    faults = Faults(swallow=range(60, 80))
+    async with recording(case, tmp_path, rate=60.0, faults=faults, times=times) as (venue, daemon):
+        (runner,) = daemon.feeds
+        await until(lambda: venue.frames > 160)
+        await until(lambda: venue.requests > 0 and not runner.healing)
+        filled = stats(daemon).filled
+        told = len(venue.heard)
+        await until(lambda: {"quote", "trade"} <= {each.kind for each in venue.heard[told:]})
+
+    assert stats(daemon).skipped == {"sequence": 1}
+    assert stats(daemon).disconnects == {}
+    trades = recorded(venue, tmp_path)["trade"]
+    assert not read(tmp_path / "lake", "trade").select("symbol", "trade_id").is_duplicated().any()
+    assert made(venue) - trades == Counter() or (heard(venue)["trade"] - trades) == Counter()
+    quotes, sent = recorded(venue, tmp_path)["quote"], heard(venue)["quote"]
+    assert quotes <= sent
+    assert (sent - quotes).total() < 20  # between the jump and the books that came anew
+    closed = gaps(tmp_path).filter(pl.col("state") != "open")
+    assert closed.select("cause", "state", "rows_filled").rows() == [("sequence", "filled", filled)]
 
 
 @feeds_where(lambda case: case.venue.forgets, "its history reaches back for days")

@@ -4,9 +4,9 @@ Source: the venue's pages, its Python client, recordings of 2019 to 2021. Data a
 …, sequence, time]`; what a channel id means is said when it is subscribed. Flags ask for a sequence
 of all arrays of a connection, heartbeats included, and for the server's time.
 
-* A jump of that sequence is told; trades' ids are unique, but not in order. Of `te` and `tu`, which
-  tell the same trade twice, `te` is taken. An amount above 0: the taker bought. Subscribing brings
-  the last 30 trades.
+* A jump of that sequence is told, and books are asked for anew: until they have come there are no
+  quotes. Trades' ids are unique, but not in order. Of `te` and `tu`, which tell the same trade
+  twice, `te` is taken. An amount above 0: the taker bought. Subscribing brings the last 30 trades.
 * The book is asked for with one level a side. A side is taken away before its successor comes, so
   quotes are recorded only with both; `ticker` is no quote, its sizes are sums of 25 levels.
 * `status` of derivatives gives last (2), index (3) and mark (14) price, each a ref_px when it
@@ -153,6 +153,8 @@ class BitfinexStream:
         self._said = False
         self._sequence: int | None = None
         self._books: dict[str, Book] = {}
+        self._lost: set[str] = set()
+        """Books that were forgotten and have to be asked for."""
         self._tops: dict[str, tuple[float | None, ...]] = {}
         self._prices: dict[tuple[str, str], float] = {}
 
@@ -177,7 +179,12 @@ class BitfinexStream:
         return said + [_subscription(topic) for topic in added]
 
     def answer(self, frame: Frame) -> Answer | None:
-        """Each channel is acknowledged, or refused by an error that names it."""
+        """Each channel is acknowledged, or refused by an error that names it.
+
+        Books that were lost are asked for anew.
+        """
+        if self._lost:
+            return Answer(send=self._again())
         try:
             said = _said(frame.data)
         except UNREADABLE:
@@ -206,18 +213,40 @@ class BitfinexStream:
         except (*UNREADABLE, IndexError) as error:
             raise Skippable("malformed", str(error)) from None
         try:
-            events, rest = self._events(number, parts, frame.received_ns)
+            rest = parts[_payload(parts) :]
             missing = self._jump(_int(rest[0])) if rest else 0
+            if missing:
+                self._forget()
+            events = self._events(number, parts, frame.received_ns)
         except (*UNREADABLE, IndexError) as error:
             raise Skippable("malformed", str(error)) from None
         if missing:
             raise Skippable("sequence", f"{missing} messages of the connection", events)
         return events
 
+    def _forget(self) -> None:
+        """Changes are missing: no book is right until it comes whole again."""
+        self._lost |= self._books.keys()
+        self._books.clear()
+        self._tops.clear()
+
+    def _again(self) -> list[str]:
+        """What ends the subscriptions of the lost books, and begins them anew."""
+        ended = [
+            _message(event="unsubscribe", chanId=number)
+            for number, (channel, name) in self._channels.items()
+            if channel == "book" and name in self._lost
+        ]
+        topics = [topic for topic in self.topics if topic.removeprefix("book ") in self._lost]
+        self._lost.clear()
+        return [*ended, *map(_subscription, topics)]
+
     def _control(self, said: _Said) -> Sequence[Event]:
         if said.event == "subscribed" and said.chan_id is not None:
             name = said.symbol or said.key.removeprefix("deriv:")
             self._channels[said.chan_id] = (said.channel, name)
+        elif said.event == "unsubscribed" and said.chan_id is not None:
+            self._channels.pop(said.chan_id, None)
         elif said.event == "info" and said.code == 20061:  # noqa: PLR2004 - see above
             raise Retriable("server_error", "Bitfinex is back from its maintenance", 0.0)
         elif said.event not in ("subscribed", "info", "conf", "pong", "error", "unsubscribed"):
@@ -228,34 +257,34 @@ class BitfinexStream:
         last, self._sequence = self._sequence, sequence
         return 0 if last is None else max(0, sequence - last - 1)
 
-    def _events(
-        self, number: int, parts: list[Raw], received_ns: int
-    ) -> tuple[Sequence[Event], list[Raw]]:
-        """The events of an array, and what stands behind its payload."""
+    def _events(self, number: int, parts: list[Raw], received_ns: int) -> Sequence[Event]:
+        """The events of an array."""
         told = bytes(parts[1])
         if told == b'"hb"':
-            return (), parts[2:]
+            return ()
         channel, name = self._channels.get(number) or self._left.get(number, ("", ""))
         if told.startswith(b'"'):
             if channel != "trades" or told not in (b'"te"', b'"tu"'):
                 raise Skippable("unknown", f"message {told[:20]!r} of channel {channel!r}")
-            return (list(_made(self._rows, name, parts[2])) if told == b'"te"' else ()), parts[3:]
+            return list(_made(self._rows, name, parts[2])) if told == b'"te"' else ()
         if channel == "trades":
             rows = reversed(_raws(parts[1]))  # the newest comes first
-            return each(rows, lambda raw: _made(self._rows, name, raw)), parts[2:]
+            return each(rows, lambda raw: _made(self._rows, name, raw))
         if channel == "book":
             time = instant(_int(parts[3]), MILLISECOND) if len(parts) > 3 else received_ns  # noqa: PLR2004
-            return list(self._quote(name, parts[1], time)), parts[2:]
+            return list(self._quote(name, parts[1], time))
         if channel == "status":
-            return list(self._priced(name, _numbers(parts[1]))), parts[2:]
+            return list(self._priced(name, _numbers(parts[1])))
         raise Skippable("unknown", f"channel {number}, which was not subscribed")
 
     def _quote(self, name: str, raw: Raw, time: int) -> Iterator[Event]:
         rows = _raws(raw)
         whole = not rows or bytes(rows[0]).startswith(b"[")
-        book = self._books.setdefault(name, Book())
         if whole:
-            book.snapshot((), ())
+            self._books[name] = Book()
+        book = self._books.get(name)
+        if book is None:  # it was forgotten, and comes anew
+            return
         for each_row in rows if whole else [raw]:
             price, count, amount = _row(each_row)
             take = book.bid if amount > 0 else book.ask
@@ -302,6 +331,11 @@ def _subscription(topic: str) -> str:
     where = {"key": f"deriv:{name}"} if stream == "status" else {"symbol": name}
     book = {"prec": "P0", "freq": "F0", "len": "1"} if stream == "book" else {}
     return _message(event="subscribe", channel=stream, **where, **book)
+
+
+def _payload(parts: Sequence[Raw]) -> int:
+    """How many elements of an array stand before its sequence: `te` and `tu` have one more."""
+    return 3 if bytes(parts[1]) in (b'"te"', b'"tu"') else 2
 
 
 class BitfinexRest:

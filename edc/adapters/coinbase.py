@@ -11,6 +11,7 @@ Source: the venue's pages of both APIs, recordings of 2021, REST captures of 202
   `taker`. `-USDC` products come under their `-USD` names. `level2` comes as `l2_data`, with
   snapshots that may exceed the limit of a message: then take the exchange channel. Quiet channels
   are closed after a minute, so `heartbeats` is always asked for.
+  A jump of that count is told, and books are asked for anew: until they come there are no quotes.
 * A refused product fails its whole message (UNCONFIRMED), so products are asked for one by one.
 * REST: trades by their ids, newest first, a page ending where `after` says; of Advanced, by time.
 """
@@ -52,6 +53,7 @@ Stream = Literal["trades", "quotes"]
 Side = Literal["buy", "sell", "BUY", "SELL"]
 _OTHER = {"buy": "sell", "sell": "buy"}
 _PAGE = 1000
+_BOOKS = "level2"
 _AGENT = {"User-Agent": "edc"}
 """The venue refuses requests that do not say what sends them."""
 
@@ -174,6 +176,8 @@ class _Books:
         self._books: dict[str, Book] = {}
         self._tops: dict[str, tuple[float | None, ...]] = {}
         self._whole: set[str] = set()
+        self.lost = False
+        """Books were forgotten and have to be asked for."""
 
     def of(self, name: str) -> Book:
         return self._books.setdefault(name, Book())
@@ -181,6 +185,12 @@ class _Books:
     def snapshot(self, name: str, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         self.of(name).snapshot(bids, asks)
         self._whole.add(name)
+
+    def forget(self) -> None:
+        """Changes are missing: no book is right until it comes whole again."""
+        self.lost = self.lost or bool(self._whole)
+        for known in (self._books, self._tops, self._whole):
+            known.clear()
 
     def changed(self, name: str, time: int) -> Iterator[Event]:
         """Nothing of a book that was never whole, or has been empty so far."""
@@ -330,7 +340,7 @@ class CoinbaseAdvanced:
         self._rows = _rows(plan)
         self._by_maker = options.side_is == "maker"
         self._books = _Books(self._rows)
-        channels = {"trades": "market_trades", "quotes": "level2"}
+        channels = {"trades": "market_trades", "quotes": _BOOKS}
         self._channels = [channels[stream] for stream in options.streams]
         symbols = self._rows.symbols
         self.topics = {
@@ -369,7 +379,15 @@ class CoinbaseAdvanced:
         return [msgspec.json.encode(message).decode() for message in messages if names]
 
     def answer(self, frame: Frame) -> Answer | None:
-        """Each answer lists all that is subscribed."""
+        """Each answer lists all that is subscribed. Books that were lost are asked for anew."""
+        if self._books.lost:
+            self._books.lost = False
+            names, channel = self._rows.symbols.names, _BOOKS
+            again = [
+                {"type": kind, "product_ids": names, "channel": channel}
+                for kind in ("unsubscribe", "subscribe")
+            ]
+            return Answer(send=[msgspec.json.encode(message).decode() for message in again])
         try:
             said = _envelope(frame.data)
         except UNREADABLE:
@@ -394,19 +412,26 @@ class CoinbaseAdvanced:
         except UNREADABLE as error:
             raise Skippable("malformed", str(error)) from None
         jump = self._jump(said)
-        events: Sequence[Event] = ()
+        if not jump:
+            return self._events(said)
+        self._books.forget()
+        try:
+            events = self._events(said)
+        except Skippable as error:
+            events = [event for event in error.events if isinstance(event, Event)]
+        raise Skippable("sequence", f"{jump} messages before {said.sequence_num}", events)
+
+    def _events(self, said: _Envelope) -> Sequence[Event]:
         if said.channel == "market_trades":
             events = each([raw for event in said.events for raw in event.trades], self._trade)
-            events = sorted(events, key=lambda event: getattr(event, "sequence", 0))
-        elif said.channel == "l2_data":
-            events = each(said.events, self._quotes)
-        elif said.type == "error":
+            return sorted(events, key=lambda event: getattr(event, "sequence", 0))
+        if said.channel == "l2_data":
+            return each(said.events, self._quotes)
+        if said.type == "error":
             raise Skippable("notice", f"Coinbase: {said.message}")
-        elif said.channel not in ("subscriptions", "heartbeats", "ticker"):
+        if said.channel not in ("subscriptions", "heartbeats", "ticker"):
             raise Skippable("unknown", f"channel {said.channel!r}")
-        if jump:
-            raise Skippable("sequence", f"{jump} messages before {said.sequence_num}", events)
-        return events
+        return ()
 
     def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
         """A thousand trades of a time, the newest of it; then those before them."""

@@ -18,6 +18,7 @@ class BitfinexVenue(Venue):
         "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USD", "DOGE/USDT", "FOO/USD"]}}
     }
     refuses = ("FOO/USD",)
+    counted = ("spot",)
 
     def ours(self, name: str) -> str:
         """Without the `t`, and with the codes that others use."""
@@ -53,7 +54,7 @@ class BitfinexVenue(Venue):
         await line.say({"event": "info", "version": 2, "platform": {"status": 1}})
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """`conf`, `subscribe` and `unsubscribe`."""
+        """`conf`, `subscribe`, which brings the last trades, and `unsubscribe`."""
         asked = json.loads(message)
         if asked["event"] == "conf":
             line.state["flags"] = asked["flags"]
@@ -80,7 +81,9 @@ class BitfinexVenue(Venue):
         await line.say(head)
         line.flush()
         tail = self._tail(line, 0)
-        await line.say([number, [], *tail])
+        old = self.market.history.get(name, [])[-30:] if channel == "trades" else []
+        sent = [] if self.faults.mute else [_row(tick) for tick in reversed(old)]
+        await line.say([number, sent, *tail])
         self.subscribe(line, [topic])
 
     def _tail(self, line: Line, us: int) -> list[int]:

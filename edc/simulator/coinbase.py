@@ -34,6 +34,7 @@ class CoinbaseVenue(Venue):
         "advanced": {"channel": "advanced", "symbols": {"crypto": ["BTC-USD", "ETH-USD"]}},
     }
     refuses = ("FOO-USD",)
+    counted = ("advanced",)
 
     def options(self) -> dict[str, Any]:
         """Two addresses."""
@@ -89,6 +90,11 @@ class CoinbaseVenue(Venue):
                 empty = {"product_id": name, "bids": [], "asks": []}
                 await line.say({"type": "snapshot", **empty})
         self.subscribe(line, topics)
+        if "matches" in wanted and not self.faults.mute:
+            for name in names:
+                for tick in self.market.history[name][-1:]:
+                    last = {"product_id": name, "time": _iso(tick.us), **_trade(tick)}
+                    await line.say({"type": "last_match", **last})
 
     async def _advanced(self, line: Line, asked: dict[str, Any]) -> None:
         channel, names = asked["channel"], asked.get("product_ids", [])
@@ -101,6 +107,11 @@ class CoinbaseVenue(Venue):
         line.flush()
         said = {"channel": "subscriptions", "timestamp": _iso(0), "sequence_num": _next(line)}
         await line.say({**said, "events": [{"subscriptions": listed}]})
+        if channel == "market_trades" and asked["type"] == "subscribe" and not self.faults.mute:
+            old = [tick for name in names for tick in self.market.history[name][-50:]]
+            trades = [_advanced(tick) for tick in reversed(old)]
+            head = {"channel": channel, "timestamp": _iso(0), "sequence_num": _next(line)}
+            await line.say({**head, "events": [{"type": "snapshot", "trades": trades}]})
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
         """One event a frame; the book has one level, which is taken away with the next."""

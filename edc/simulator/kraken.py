@@ -70,6 +70,10 @@ class KrakenVenue(Venue):
             (self.unsubscribe if asked["method"] == "unsubscribe" else self.subscribe)(
                 line, [topic]
             )
+            old = self.market.history[name][-50:] if params.get("snapshot") else []
+            if params["channel"] == "trade" and old and not self.faults.mute:
+                snapshot = {"channel": "trade", "type": "snapshot"}
+                await line.say({**snapshot, "data": [_trade(tick) for tick in old]})
         await line.say({"channel": "heartbeat"})
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
@@ -77,9 +81,7 @@ class KrakenVenue(Venue):
         del line
         data: dict[str, Any]
         if topic.kind == "trade":
-            data = {"symbol": tick.name, "side": "buy" if tick.bought else "sell"}
-            data |= {"price": tick.price, "qty": tick.size, "ord_type": "market"}
-            data |= {"trade_id": _FIRST_ID + tick.number, "timestamp": _iso(tick.us)}
+            data = _trade(tick)
         else:
             data = {"symbol": tick.name, "bid": tick.bid, "bid_qty": tick.bid_size}
             data |= {"ask": tick.ask, "ask_qty": tick.ask_size, "volume": 997038.98383185}
@@ -111,6 +113,12 @@ class KrakenVenue(Venue):
         last = page[-1].us * 1000 if page else since
         text = f'{{"error":[],"result":{{"X{pair}":[{rows}],"last":"{last}"}}}}'
         return web.Response(text=text, content_type="application/json")
+
+
+def _trade(tick: Tick) -> dict[str, Any]:
+    data: dict[str, Any] = {"symbol": tick.name, "side": "buy" if tick.bought else "sell"}
+    data |= {"price": tick.price, "qty": tick.size, "ord_type": "market"}
+    return data | {"trade_id": _FIRST_ID + tick.number, "timestamp": _iso(tick.us)}
 
 
 SIMULATOR = KrakenVenue

@@ -83,6 +83,8 @@ class Faults:
     """Names that are not on its list of instruments, in the lake's spelling."""
     unlists: int = 0
     """How many requests for that list go unanswered (503)."""
+    swallow: Collection[int] = ()
+    """Frames that are counted, but never written."""
     answers: list[tuple[int, str]] = field(default_factory=list)
     """Status and body of the next polled answers, whatever was asked."""
 
@@ -177,6 +179,8 @@ class Venue:
         "ref_px": ("price",),
     }
     """The columns that tell whether an event was recorded, as `rows` makes them."""
+    counted: ClassVar[Collection[str]] = ()
+    """Feeds of which all messages of a connection are numbered."""
     forgets: ClassVar[bool] = False
     """Its history is a list of the last trades."""
     entitles: ClassVar[bool] = False
@@ -333,6 +337,8 @@ class Venue:
             payload = self.extended(payload)
         cut = self.frames in self.faults.cut_after
         self.frames += 1
+        if self.frames in self.faults.swallow:
+            return False
         frame = self.framed(line, payload)
         line.waiting.append(frame[: len(frame) // 2] if cut else frame)
         if self.frames in self.faults.insert:

@@ -91,6 +91,34 @@ def test_a_book_of_one_level_gives_a_quote_when_both_sides_stand() -> None:
     assert gone == same == []
 
 
+def test_after_a_jump_there_are_no_quotes_until_the_book_has_come_anew() -> None:
+    adapter: Any = subscribed()
+    assert len(rows(adapter, "[90,[[100,1,2.5],[101,3,-4]],1,1564617600401]")) == 1
+
+    with pytest.raises(Skippable, match="1 messages of the connection") as caught:
+        rows(adapter, "[90,[100.5,1,7],3,1564617600403]")  # 100 may have been taken away by then
+    assert list(caught.value.events) == []
+    assert rows(adapter, "[90,[100.6,1,7],4,1564617600404]") == []
+
+    asked = adapter.answer(Frame(b"[90,[100.6,1,7],4,1564617600404]", RECEIVED, 1))
+    assert [json.loads(message) for message in asked.send] == [
+        {"event": "unsubscribe", "chanId": 90},
+        {
+            "event": "subscribe",
+            "channel": "book",
+            "symbol": "tBTCUSD",
+            "prec": "P0",
+            "freq": "F0",
+            "len": "1",
+        },
+    ]
+    assert adapter.answer(Frame(b'[90,"hb",5,1564617600405]', RECEIVED, 1)) is None
+    rows(adapter, '{"event":"unsubscribed","status":"OK","chanId":90}')
+    rows(adapter, SUBSCRIBED[2].replace("90", "92"))
+    (quote,) = rows(adapter, "[92,[[99,1,2],[102,1,-3]],5,1564617600406]")
+    assert (quote["bid"], quote["ask"]) == (99.0, 102.0)
+
+
 def test_a_status_gives_last_index_and_mark_when_they_change() -> None:
     adapter = subscribed("derivatives", "tbtcf0:ustf0")
     status: list[Any] = [1596124822000, None, 10950.5, 10948.1, *[None] * 10, 10949.3, None]
