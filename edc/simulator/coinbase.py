@@ -90,11 +90,13 @@ class CoinbaseVenue(Venue):
                 empty = {"product_id": name, "bids": [], "asks": []}
                 await line.say({"type": "snapshot", **empty})
         self.subscribe(line, topics)
-        if "matches" in wanted and not self.faults.mute:
-            for name in names:
-                for tick in self.market.history[name][-1:]:
-                    last = {"product_id": name, "time": _iso(tick.us), **_trade(tick)}
-                    await line.say({"type": "last_match", **last})
+        await self._last_matches(line, names if "matches" in wanted else [])
+
+    async def _last_matches(self, line: Line, names: Sequence[str]) -> None:
+        old = [] if self.faults.mute else [self.market.history[name][-1:] for name in names]
+        for tick in [tick for ticks in old for tick in ticks]:
+            said = {"type": "last_match", "product_id": tick.name, "time": _iso(tick.us)}
+            await line.say({**said, **_trade(tick)})
 
     async def _advanced(self, line: Line, asked: dict[str, Any]) -> None:
         channel, names = asked["channel"], asked.get("product_ids", [])
