@@ -72,6 +72,7 @@ _AT_ONCE = 1024
 _BEATS_WITHIN = 15.0
 _SAFE_WITHIN = 10.0
 """Seconds for the last events of a feed that is removed to be on disk."""
+_DISK_EVERY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +395,7 @@ class Supervisor:
             self._fleet.start(runner)
         stop = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
         ticker = asyncio.create_task(self._tick(), name="ticker")
+        disk = asyncio.create_task(self._watch_disk(), name="disk")
         try:
             async with self._attended():
                 await self._fleet.ended(stop)
@@ -403,9 +405,9 @@ class Supervisor:
                 await self._fleet.close()
         finally:
             await self._fleet.close()
-            for task in (ticker, stop):
+            for task in (ticker, disk, stop):
                 task.cancel()
-            await asyncio.gather(ticker, stop, return_exceptions=True)
+            await asyncio.gather(ticker, disk, stop, return_exceptions=True)
 
     def reload_soon(self) -> None:
         """Read the config anew, as `reload` does; what comes of it is logged."""
@@ -511,17 +513,22 @@ class Supervisor:
         return f"on its connection: {added} symbols added, {gone} removed"
 
     async def _tick(self) -> None:
-        """Once in a while: rates and the like, for people."""
+        """Once in a while: what others see of us, and jumps that have had their time."""
         while True:
             await asyncio.sleep(self._times.ledger)
             self.stats.compacted_ns = self._housekeeper.last_ns
             self.stats.compaction_failed = bool(self._housekeeper.problem)
-            self.stats.disk_free = await asyncio.to_thread(_disk_free, self.settings.storage.home)
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
                 runner.ingest.settle()
                 runner.stats.latency.settle()
                 runner.stats.market_open = runner.market_open()
+
+    async def _watch_disk(self) -> None:
+        """Its room, by itself: a mount that has gone away may let one wait for ever."""
+        while True:
+            self.stats.disk_free = await asyncio.to_thread(_disk_free, self.settings.storage.home)
+            await asyncio.sleep(_DISK_EVERY)
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""
