@@ -28,13 +28,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    *(daemon.run, daemon.reload, daemon.flush, daemon.status, dashboards.dashboard),
-    *(query.query, lake.inspect, lake.compact, lake.audit),
-    *(frames.record, frames.replay),
-    *(beginning.init, setup.check, setup.vendors, planning.plan),
-):
-    app.command()(command)
+_PANELS = {
+    "Set up": (beginning.init, setup.check, planning.plan, setup.vendors),
+    "The daemon": (daemon.run, daemon.status, daemon.flush, daemon.reload, dashboards.dashboard),
+    "The lake": (query.query, lake.inspect, lake.audit, lake.compact),
+    "Frames": (frames.record, frames.replay),
+}
+for panel, commands in _PANELS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
