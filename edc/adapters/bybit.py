@@ -231,7 +231,7 @@ class BybitStream:
             return None
         asked = self._asked.get(said.req_id)
         if asked is None:  # a reply without its number is about the first message that is open
-            asked = next(iter(self._asked.values())) if not said.req_id else None
+            asked = next(iter(self._asked.values()), None) if not said.req_id else None
         if asked is None:
             return None
         if said.success:

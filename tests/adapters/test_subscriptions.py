@@ -397,3 +397,13 @@ def test_the_first_page_of_a_gap_is_asked_for_as_the_pages_say(
     assert adapter.page(hole, []) is None, "an empty page is the last one"
     unnumbered = Hole(symbol, None, None, RECEIVED, RECEIVED + 1)
     assert adapter.page(unnumbered, None) is None
+
+
+def test_a_reply_to_nothing_is_no_answer() -> None:
+    """Options have no book of one level, so that nothing is asked for here."""
+    feed = {"channel": "option", "streams": ("orderbook.1",), "symbols": {"crypto": ("btc-1-c",)}}
+    adapter: Any = build("bybit", feed)
+    reply = b'{"success":true,"ret_msg":"subscribe","op":"subscribe"}'
+
+    assert list(adapter.subscribe()) == []
+    assert adapter.answer(Frame(reply, RECEIVED, 1)) is None
