@@ -234,7 +234,7 @@ def _address(value: str) -> str:
 
 
 def _long_enough(token: SecretStr) -> SecretStr:
-    if len(token.get_secret_value()) < _SHORTEST_TOKEN:
+    if 0 < len(token.get_secret_value()) < _SHORTEST_TOKEN:
         raise ValueError(
             f"the token is too short; write {_SHORTEST_TOKEN} characters or more, like those of "
             "`openssl rand -hex 24`"

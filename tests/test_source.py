@@ -199,6 +199,7 @@ SEES = {
         *("transport.stream", "transport.webhook", "transport.websocket"),
     ),
     "edc.fleet": ("feeds",),
+    "edc.service": NOBODY,
     "edc.reload": ("config", "plan"),
     "edc.recording": (
         *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
@@ -261,7 +262,7 @@ SEES = {
     ),
     "edc.cli": (
         *("cli.beginning", "cli.daemon", "cli.dashboards", "cli.frames", "cli.lake"),
-        *("cli.planning", "cli.query", "cli.setup", "cli.terminal"),
+        *("cli.planning", "cli.query", "cli.service", "cli.setup", "cli.terminal"),
     ),
     "edc.cli.beginning": (
         *("adapters", "cli.terminal", "config", "demo", "errors", "explain", "plan"),
@@ -291,6 +292,7 @@ SEES = {
         *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),
     ),
+    "edc.cli.service": ("adapters", "cli.terminal", "config", "service"),
     "edc.cli.setup": (
         *("adapters", "cli.terminal", "config", "errors", "files", "live", "online", "plan"),
         *("storage", "transport.libraries"),

@@ -18,6 +18,7 @@ from edc.cli import (
     lake,
     planning,
     query,
+    service,
     setup,
     terminal,
 )
@@ -30,7 +31,14 @@ app = typer.Typer(
 )
 _PANELS = {
     "Set up": (beginning.init, setup.check, planning.plan, setup.vendors),
-    "The daemon": (daemon.run, daemon.status, daemon.flush, daemon.reload, dashboards.dashboard),
+    "The daemon": (
+        daemon.run,
+        daemon.status,
+        daemon.flush,
+        daemon.reload,
+        dashboards.dashboard,
+        service.service,
+    ),
     "The lake": (query.query, lake.inspect, lake.audit, lake.compact),
     "Frames": (frames.record, frames.replay),
 }
