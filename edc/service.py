@@ -2,8 +2,9 @@
 
 The daemon is `Type=notify`: it is ready once its feeds are started and its servers listen, and it
 is killed where its event loop stops turning for `WatchdogSec`. `systemctl reload` is `edc reload`,
-so that a config that is wrong is an error there, and the old one goes on. It sees its state directory
-and nothing else that it could change; keys come as credentials, which no other process can read.
+so that a config that is wrong is an error there, and the old one goes on. It sees its state
+directory and nothing else that it could change; keys come as credentials, which no other process
+can read.
 """
 
 from collections.abc import Sequence
