@@ -242,6 +242,12 @@ def _long_enough(token: SecretStr) -> SecretStr:
     return token
 
 
+class WorkerSettings(Strict):
+    """`[workers]`: how many processes record the feeds; one is the daemon alone."""
+
+    count: int = Field(1, ge=1, le=64)
+
+
 class ServerSettings(Strict):
     """`[server]`: where the page, metrics and health are served; `""` turns it off."""
 
@@ -284,6 +290,7 @@ class Settings(BaseSettings):
     queue: QueueSettings = QueueSettings()
     transport: TransportSettings = TransportSettings()
     server: ServerSettings = ServerSettings()
+    workers: WorkerSettings = WorkerSettings()
     bus: BusSettings = BusSettings()
     log: LogSettings = LogSettings()
     vendors: dict[str, dict[str, Any]] = {}

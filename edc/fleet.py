@@ -15,6 +15,8 @@ class Fleet:
         self.runners = runners
         self.changing = asyncio.Lock()
         """Held while feeds are replaced: that none is left for a moment does not end the run."""
+        self.beside: list[asyncio.Task[None]] = []
+        """What else the run goes on for, as it does for a feed: it ends by itself."""
         self._tasks: dict[FeedRunner, asyncio.Task[None]] = {}
         self._stops: dict[FeedRunner, asyncio.Event] = {}
         self._stir = asyncio.Event()
@@ -42,7 +44,8 @@ class Fleet:
         """Return when `stop` has, or all feeds have."""
         while not stop.done():
             self._stir.clear()
-            left = [task for task in self._tasks.values() if not task.done()]
+            running = (*self._tasks.values(), *self.beside)
+            left = [task for task in running if not task.done()]
             if not left and not self.changing.locked():
                 return
             stir = asyncio.create_task(self._stir.wait(), name="stir")

@@ -76,7 +76,23 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             Text(_troubles(row["problems"]), "red"),
         )
     late = _latencies(answer["feeds"])
-    return Group(title, feeds, late, tables, *_compaction(answer["compaction"], zone))
+    workers = _workers(answer.get("workers", ()))
+    return Group(title, feeds, late, tables, *workers, *_compaction(answer["compaction"], zone))
+
+
+def _workers(told: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
+    """The processes of a daemon that has several."""
+    if not told:
+        return
+    made = _table("worker", "instance", "pid", "state", "restarts", "feeds", "trouble")
+    for each in told:
+        made.add_row(
+            *(str(each["worker"]), each["instance"], str(each["pid"] or "-")),
+            Text(each["state"], "green" if each["state"] == "running" else "yellow"),
+            *(str(each["restarts"]), str(len(each["feeds"]))),
+            Text(printable(each["problem"]), "yellow", overflow="ellipsis"),
+        )
+    yield made
 
 
 def _latencies(feeds: Sequence[Mapping[str, Any]]) -> RenderableType:

@@ -128,3 +128,16 @@ def set_level(name: str) -> None:
     logging.getLogger("edc").setLevel(level)
     # Its debug lines cut a frame in the middle, and half a key is not known to the redactor.
     logging.getLogger("websockets").setLevel(max(level, logging.INFO))
+
+
+def repeat(line: bytes, **fields: object) -> str | None:
+    """Log a line of another process's JSON log as our own; its message, None if it is no line."""
+    try:
+        entry: dict[str, object] = msgspec.json.decode(line, type=dict[str, object])
+        name, level, event = (str(entry.pop(key)) for key in ("logger", "level", "event"))
+        number = logging.getLevelNamesMapping()[level.upper()]
+    except (msgspec.DecodeError, KeyError):
+        return None
+    told = {key: value for key, value in entry.items() if key not in ("ts", "traceback")}
+    logging.getLogger(name).log(number, "%s", event, extra=told | fields)
+    return event

@@ -37,6 +37,8 @@ _OWN_MARKS = _SYMBOL_MARKS | frozenset(":@")
 """Of venues' own names: `@162`, `tBTCF0:USTF0`."""
 _LONGEST_SYMBOL = 64
 _LONGEST_SHOWN = 80
+_EVERYTHING = 1000
+"""Symbols that a feed counts for which asks for all there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Feed:
     """Makes the adapter of a new connection."""
     asset_types: tuple[str, ...]
     connections: int = 1
+    weight: int = 1
+    """How many symbols it has, on all its connections; a guess where it asks for all."""
     listing: Listing | None = field(default=None, compare=False)
     """What the vendor says of the feed's symbols, where it lists what it trades."""
     required: bool = True
@@ -243,11 +247,17 @@ def _feeds(section: _Section) -> Iterator[Feed]:
             build=listing.build,
             asset_types=tuple(symbols),
             connections=options.connections,
+            weight=_weight(symbols) * options.connections,
             listing=listing if listing.requests else None,
             required=options.required,
             symbol_counts={kind: len(listed) for kind, listed in symbols.items()},
             symbols_limit=limit,
         )
+
+
+def _weight(symbols: Mapping[str, tuple[str, ...]]) -> int:
+    listed = [symbol for some in symbols.values() for symbol in some]
+    return _EVERYTHING if "*" in listed else len(listed)
 
 
 def _parts(

@@ -28,6 +28,7 @@ from typing import get_args
 
 import msgspec
 
+from edc import together
 from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.control import ControlServer
@@ -163,7 +164,7 @@ class Supervisor:
         self._housekeeper = Housekeeper(order(settings), self._tending(settings))
         self._stopping = asyncio.Event()
         self.stats = DaemonStats(gaps=self._books.ledger.counts)
-        self._collector = DaemonCollector(
+        self._collector: together.Metrics = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
             self.queues,
             {kind: lane.stats for kind, lane in self.lanes.items()},
@@ -336,7 +337,12 @@ class Supervisor:
     def _servers(self) -> "_Servers":
         control = ControlServer(
             self.spool.folder / "control.sock",
-            {"flush": self._flushed, "status": self._status, "reload": self.reload},
+            {
+                "flush": self._flushed,
+                "status": self._status,
+                "report": self._report,
+                "reload": self.reload,
+            },
         )
         storage, server = self.settings.storage, self.settings.server
         lake = storage.path if isinstance(storage.path, Path) else None
@@ -588,6 +594,11 @@ class Supervisor:
     async def _status(self) -> Mapping[str, object]:
         return self.status()
 
+    async def _report(self) -> Mapping[str, object]:
+        """All that a foreman tells of its workers."""
+        metrics = together.told(self._collector.collect())
+        return {"status": self.status(), "checks": self._readiness(), "metrics": metrics}
+
     def status(self) -> dict[str, object]:
         """What `edc status` shows."""
         storage = self.settings.storage
@@ -668,19 +679,15 @@ class _Servers:
         await self._control.stop()
 
 
-def recover(settings: Settings) -> dict[str, Written]:
+async def recovered(settings: Settings) -> dict[str, Written]:
     """Without a daemon: bring what the spool holds into the lake. Raises InstanceHeld."""
-
-    async def work() -> dict[str, Written]:
-        supervisor = Supervisor(settings, [])
-        supervisor.open()
-        try:
-            supervisor.recover()
-            return await supervisor.flush()
-        finally:
-            supervisor.spool.close()
-
-    return asyncio.run(work())
+    supervisor = Supervisor(settings, [])
+    supervisor.open()
+    try:
+        supervisor.recover()
+        return await supervisor.flush()
+    finally:
+        supervisor.spool.close()
 
 
 def _both(
@@ -691,3 +698,8 @@ def _both(
         first.add(second)
         return first
     return first if isinstance(first, BaseException) else second
+
+
+def recover(settings: Settings) -> dict[str, Written]:
+    """As `recovered`, where no event loop runs."""
+    return asyncio.run(recovered(settings))

@@ -7,7 +7,7 @@ run opens from `until` covers whatever a kill or a power cut has cost.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -76,3 +76,33 @@ class Watermarks:
                 name: msgspec.structs.replace(mark, until=min(since, mark.until))
                 for name, mark in feeds.items()
             }
+
+
+def adopt(folder: Path, others: Iterable[Path], feeds: Collection[str]) -> None:
+    """Let the instance of this spool take over what others knew of feeds that it records from now.
+
+    Where both know a feed, the later is kept; the others forget it then. Call it with the locks of
+    all of them. A file that cannot be read is left to its own instance. Raises OSError, DiskFailed.
+    """
+    path = folder / "watermarks.json"
+    own = _known(path)
+    found: dict[str, Watermark] = {}
+    theirs = {other / path.name: _known(other / path.name) for other in others}
+    for known in theirs.values():
+        for name in known.keys() & set(feeds):
+            best = found.get(name) or own.get(name)
+            if best is None or known[name].until > best.until:
+                found[name] = known[name]
+    if found:
+        files.replace(path, msgspec.json.encode(_Document(own | found)))
+    for other, known in theirs.items():
+        if left := known.keys() & set(feeds):
+            kept = {name: mark for name, mark in known.items() if name not in left}
+            files.replace(other, msgspec.json.encode(_Document(kept)))
+
+
+def _known(path: Path) -> dict[str, Watermark]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Document).feeds
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
+        return {}

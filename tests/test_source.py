@@ -237,9 +237,18 @@ SEES = {
         *("ingest", "instruments", "latency", "ledger", "logs", "metrics", "overview"),
         *("notify", "page", "plan", "queues", "reload"),
         *("retry", "server"),
-        *("sinks", "spool", "status", "storage", "times", "transport.libraries"),
+        *("sinks", "spool", "status", "storage", "times", "together", "transport.libraries"),
         *("roles", "store"),
         *("transport", "transport.sockets", "transport.webhook"),
+    ),
+    # Several processes as one daemon.
+    "edc.together": NOBODY,
+    "edc.family": (
+        *("config", "errors", "plan", "spool", "status", "supervisor", "together", "watermarks"),
+    ),
+    "edc.crew": ("control", "errors", "family", "files", "logs", "retry"),
+    "edc.foreman": (
+        *("config", "crew", "family", "metrics", "plan", "status", "supervisor", "together"),
     ),
     # The rim.
     "edc.simulator": NOBODY,
@@ -283,8 +292,8 @@ SEES = {
         *("supervisor", "transport", "transport.libraries"),
     ),
     "edc.cli.daemon": (
-        *("cli.terminal", "config", "control", "demo", "errors", "live", "logs", "plan", "roles"),
-        *("status", "supervisor"),
+        *("cli.terminal", "config", "control", "crew", "demo", "errors", "family", "foreman"),
+        *("live", "logs", "plan", "roles", "status", "supervisor"),
         *("notify", "reload", "transport.libraries"),
     ),
     "edc.cli.lake": (
@@ -325,7 +334,7 @@ HOMES = {
     "httpx": ("edc.transport",),
     "nats": ("edc.bus.nats",),
     "picows": ("edc.transport",),
-    "prometheus_client": ("edc.exposition", "edc.server"),
+    "prometheus_client": ("edc.exposition", "edc.server", "edc.together"),
     "pydantic": ("edc.adapters", "edc.bus.settings", "edc.config", "edc.explain", "edc.plan"),
     "pydantic_settings": ("edc.config",),
     "redis": ("edc.bus.redis",),

@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,13 +30,15 @@ from edc.cli.terminal import (
     show,
 )
 from edc.config import Settings, load
+from edc.crew import Crew, Share, end_with
 from edc.errors import ConfigError, NoDaemon
+from edc.family import recover_all, take_over
+from edc.foreman import Foreman
 from edc.notify import Notifier
 from edc.plan import Feed, plan_feeds
 from edc.reload import said
 from edc.roles import Role
-from edc.status import flush_status
-from edc.supervisor import Outcome, Supervisor, recover
+from edc.supervisor import Outcome, Supervisor
 from edc.transport.libraries import library
 
 _REFRESH = 0.5
@@ -69,6 +72,11 @@ def run(
         Role | None,
         typer.Option(help="With [bus]: collect into the broker, or store from it into the lake."),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Processes that share the feeds; [workers] count."),
+    ] = None,
+    share: Annotated[Path | None, typer.Option(hidden=True)] = None,
     vendor: Annotated[
         str | None, typer.Option(help="With --demo: the vendor to simulate; tiingo if left out.")
     ] = None,
@@ -86,44 +94,61 @@ def run(
         settings = load(None if demo_ and not config.exists() else config)
         place = Path("the demo") if demo_ else config
         simulated = demo.Demo(vendor or demo.DEFAULT) if demo_ else None
-        code = asyncio.run(
-            _record(settings, place, names, seconds, once, simulated, log_format, role)
-        )
+        order = Order(place, names, seconds, once, simulated, log_format, role)
+        if share is not None:
+            order.share = Share.read(share)
+            if not end_with(order.share.parent):
+                raise typer.Exit(0)
+        else:
+            order.workers = _workers(workers or settings.workers.count, order)
+        code = asyncio.run(_record(settings, order))
     raise typer.Exit(code)
 
 
-async def _record(
-    settings: Settings,
-    config: Path,
-    names: list[str] | None,
-    duration: float | None,
-    once: bool,  # noqa: FBT001 - as given on the command line
-    simulated: demo.Demo | None,
-    log_format: LogFormat,
-    role: Role | None,
-) -> int:
+@dataclass(slots=True)
+class Order:
+    """What the command line asks for."""
+
+    config: Path
+    names: list[str] | None
+    duration: float | None
+    once: bool
+    simulated: demo.Demo | None
+    log_format: LogFormat
+    role: Role | None
+    workers: int = 1
+    share: Share | None = None
+    """Where this process is a worker: what is its part."""
+
+
+def _workers(count: int, order: Order) -> int:
+    """How many there are to be. Raises ConfigError for what has none."""
+    if count > 1 and (order.simulated is not None or order.role is not None):
+        what = "--demo" if order.simulated is not None else f"--role {order.role}"
+        mend = "leave one out; several collectors or stores are daemons of their own instances"
+        raise ConfigError("--workers", f"{what} is one process", mend)
+    return count
+
+
+async def _record(settings: Settings, order: Order) -> int:
     """Run the daemon, and the demo's vendor with it if asked to; the exit code."""
+    simulated, role = order.simulated, order.role
     if simulated is not None:
         await simulated.vendor.start()
         settings = simulated.settings(settings)
     try:
-        planned = [] if role is Role.STORE else plan_feeds(settings, config, names)
+        planned = [] if role is Role.STORE else plan_feeds(settings, order.config, order.names)
         if role is None and settings.bus.url.get_secret_value():
             log.info("without --role the bus is not used: from the vendors to the lake")
-        if once:
-            _refuse_websockets(config, planned)
-        supervisor = Supervisor(
-            *(settings, planned),
-            once=once,
-            duration=duration,
-            role=role,
-            reread=lambda: _reread(config, names, simulated, role),
-            notifier=Notifier.of(os.environ),
-        )
+        if order.once:
+            _refuse_websockets(order.config, planned)
+        supervisor = _supervisor(settings, order, planned)
         signalled = _on_signals(supervisor.stop, supervisor.reload_soon)
-        with _live_view(supervisor, settings, log_format) as view:
+        with _live_view(supervisor, settings, order.log_format) as view:
             helper = asyncio.create_task(_refresh(view), name="live view")
             try:
+                if order.share is None and not isinstance(supervisor, Foreman):
+                    await take_over(settings, {feed.name: 0 for feed in planned})
                 outcome = await supervisor.run()
             finally:
                 helper.cancel()
@@ -133,18 +158,55 @@ async def _record(
             await simulated.vendor.stop()
 
 
-def _reread(
-    config: Path, names: list[str] | None, simulated: demo.Demo | None, role: Role | None
-) -> tuple[Settings, list[Feed]]:
+def _reread(order: Order) -> tuple[Settings, list[Feed]]:
     """The config as it is now, checked as `edc check` does. Raises ConfigError."""
+    config, simulated = order.config, order.simulated
     settings = load(config if config.exists() or simulated is None else None)
     if simulated is not None:
         settings = simulated.settings(settings)
-    planned = [] if role is Role.STORE else plan_feeds(settings, config, names)
+    planned = [] if order.role is Role.STORE else plan_feeds(settings, config, order.names)
     library(settings.transport.websocket)
     if not terminal.debugging:
         logs.set_level(settings.log.level)
     return settings, planned
+
+
+def _supervisor(settings: Settings, order: Order, planned: list[Feed]) -> Supervisor:
+    """The daemon: alone, or with workers, or a worker."""
+    duration, once = order.duration, order.once
+    if order.share is not None:
+        planned = [feed for feed in planned if feed.name in order.share.feeds]
+    shared = [feed for feed in planned if feed.channel.kind != "webhook"]
+    number = min(order.workers, len(shared))
+    if number <= 1:
+        return Supervisor(
+            *(settings, planned),
+            once=once,
+            duration=duration,
+            role=order.role,
+            reread=None if order.share else lambda: _reread(order),
+            notifier=Notifier.of(os.environ),
+        )
+    crew = Crew(
+        settings.storage.home,
+        settings.storage.instance,
+        number,
+        [
+            *(["--debug"] if terminal.debugging else []),
+            *("run", "--config", str(order.config), "--log-format", "json"),
+            *("--feeds", ",".join(_sections(settings, shared))),
+            *(["--once"] if once else []),
+        ],
+    )
+    notifier = Notifier.of(os.environ)
+    return Foreman(settings, planned, crew, once=once, duration=duration, notifier=notifier)
+
+
+def _sections(settings: Settings, feeds: list[Feed]) -> list[str]:
+    """The `[feeds.NAME]` of feeds: `NAME.2` is of NAME, `NAME+OTHER` of both."""
+    parts = [part for feed in feeds for part in feed.name.split("+")]
+    names = [part if part in settings.feeds else part.rpartition(".")[0] for part in parts]
+    return list(dict.fromkeys(names))
 
 
 def _ended(settings: Settings, outcome: Outcome, role: Role | None, *, signalled: bool) -> int:
@@ -230,8 +292,9 @@ async def _refresh(view: Live | None) -> None:
 
 
 def _write_line(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with suppress(BrokenPipeError):  # whoever read the log is gone: recording goes on
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def _print_line(line: str) -> None:
@@ -249,7 +312,7 @@ def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
             answer = control.ask(_socket(settings), "flush", timeout=600.0)
         except NoDaemon:
             with nullcontext() if as_json else err.status("recovering the spool"):
-                answer = flush_status(recover(settings))
+                answer = asyncio.run(recover_all(settings))
         show(answer, as_json=as_json, table=live.written)
 
 
