@@ -252,12 +252,12 @@ class ServerSettings(Strict):
     """`[server]`: where the page, metrics and health are served; `""` turns it off."""
 
     listen: Annotated[str, AfterValidator(_address)] = "127.0.0.1:8480"
-    token: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    token: Annotated[SecretStr, AfterValidator(_long_enough)] = SecretStr("")
 
     @property
     def secret(self) -> str:
         """The token in the clear; empty where there is none."""
-        return self.token.get_secret_value() if self.token else ""
+        return self.token.get_secret_value()
 
     @property
     def local(self) -> bool:
@@ -344,7 +344,7 @@ def _server(place: str, server: ServerSettings) -> ServerSettings:
     """With the token of the systemd credential, where none is set. Raises ConfigError."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     credential = Path(folder) / _CREDENTIAL if folder else None
-    if server.token is None and credential is not None and credential.exists():
+    if not server.token and credential is not None and credential.exists():
         try:
             token = _long_enough(SecretStr(credential.read_text().strip()))
         except (OSError, ValueError) as error:
