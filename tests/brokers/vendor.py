@@ -79,6 +79,8 @@ class NumberedVendor:
         return socket
 
     async def _send(self, transport: asyncio.WriteTransport, who: str) -> None:
+        if who in self.done:  # it was silent for so long that the client has called again
+            return
         loop = asyncio.get_running_loop()
         began, sent = loop.time(), 0
         while sent < self._events:
