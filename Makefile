@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run check test soak torture bench fix clean
+.PHONY: help setup demo run check test soak torture bench brokers fix clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,9 +43,12 @@ torture: $(READY) ## hundreds of kills, torn files, full disks, dead peers (TORT
 bench: $(READY) ## what an event costs, beside other recorders (BENCH="--no-peers")
 	$(BIN)/python -m tests.bench $(BENCH)
 
+brokers: $(READY) ## a million events by each broker, stores killed, brokers restarted (BROKERS="--broker redis")
+	$(BIN)/python -m tests.brokers $(BROKERS)
+
 fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, caches and the demo's data
-	rm -rf $(VENV) .bench-env data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) .bench-env .brokers-env data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -76,8 +76,8 @@ def status(answer: Mapping[str, Any], timezone: str) -> RenderableType:
             Text(_troubles(row["problems"]), "red"),
         )
     late = _latencies(answer["feeds"])
-    workers = _workers(answer.get("workers", ()))
-    return Group(title, feeds, late, tables, *workers, *_compaction(answer["compaction"], zone))
+    more = (*_workers(answer.get("workers", ())), *_bus(answer.get("bus")))
+    return Group(title, feeds, late, tables, *more, *_compaction(answer["compaction"], zone))
 
 
 def _workers(told: Sequence[Mapping[str, Any]]) -> Iterator[RenderableType]:
@@ -130,6 +130,24 @@ def duration(seconds: float | None) -> str:
 def _troubles(problems: Mapping[str, str]) -> str:
     """What does not take what it should: the spool, the lake, or both."""
     return "; ".join(f"{stage}: {printable(problem)}" for stage, problem in problems.items())
+
+
+def _bus(answer: Mapping[str, Any] | None) -> Iterator[RenderableType]:
+    """The bus of a daemon with a role, by topic."""
+    if answer is None:
+        return
+    yield _line(f"{answer['role']} by {answer['bus']}", "bold")
+    table = _table("topic", "lag", "published", "unconfirmed", "consumed", "redelivered", "dead")
+    for kind, topic in answer["topics"].items():
+        lag = "-" if topic["lag"] is None else f"{topic['lag']:,}"
+        names = ("published", "unconfirmed", "consumed", "redelivered")
+        counts = [f"{topic[name]:,}" for name in names]
+        table.add_row(
+            kind, lag, *counts, Text(f"{topic['dead']:,}", "red" if topic["dead"] else "")
+        )
+    yield table
+    if answer["problem"]:
+        yield _line(answer["problem"], "red")
 
 
 def _compaction(answer: Mapping[str, Any], zone: ZoneInfo) -> Iterator[RenderableType]:

@@ -312,28 +312,36 @@ def _text(headers: Mapping[Any, bytes]) -> dict[str, str]:
 # What only some brokers have.
 
 
-@pytest.mark.parametrize("name", ["redis", "nats", "amqp"])
-async def test_a_full_broker_takes_no_more_until_there_is_room(name: str, tmp_path: Path) -> None:
+async def test_a_full_broker_takes_no_more_until_there_is_room(
+    broker: Broker, tmp_path: Path
+) -> None:
     """And what it has taken stands in order, without a hole."""
-    kind = need(name)
-    with kind(tmp_path, small=name == "redis") as started:
-        wanted = settings(started.url, max_bytes=2_097_152, partitions=2)
-        async with opened(wanted) as bus:
-            taken = await until_refused(bus)
-            assert 3 <= taken < 60
-            reader = await read_share(bus)
-            found = await fetched(reader, taken)
-            assert numbers(found) == list(range(taken))
-            await reader.ack(found)
-            async with asyncio.timeout(20):
-                while True:
-                    try:
-                        await bus.publish([message(taken, size=200_000)])
-                        break
-                    except BusDown:
-                        await asyncio.sleep(0.1)
-            assert numbers(await fetched(reader, 1)) == [taken]
-            await reader.close()
+    if broker.name == "kafka":
+        pytest.skip("Kafka has no such limit: what is old goes, stored or not")
+    if broker.name == "redis":  # of which the whole server is full
+        with need("redis")(tmp_path, small=True) as small:
+            await _fill(settings(small.url))
+    else:
+        await _fill(settings(broker.url, max_bytes=2_097_152))
+
+
+async def _fill(wanted: BusSettings) -> None:
+    async with opened(wanted) as bus:
+        taken = await until_refused(bus)
+        assert 3 <= taken < 60
+        reader = await read_share(bus)
+        found = await fetched(reader, taken)
+        assert numbers(found) == list(range(taken))
+        await reader.ack(found)
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    await bus.publish([message(taken, size=200_000)])
+                    break
+                except BusDown:
+                    await asyncio.sleep(0.1)
+        assert numbers(await fetched(reader, 1)) == [taken]
+        await reader.close()
 
 
 async def test_rabbitmq_without_memory_blocks_and_is_told(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         "now": NOW,
         "feeds": [feed],
         "tables": {"trade": table | changes.pop("table", {})},
+        "bus": None,
         "compaction": {"last": None, "problem": ""},
     }
     return common | changes
