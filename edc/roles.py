@@ -24,6 +24,9 @@ from edc.store import Store, StoreLane
 
 log = logging.getLogger(__name__)
 
+COLLECTS = "collects"
+"""A file in the folder of a spool whose rows go to the bus: they belong in no lake of this host."""
+
 
 class Role(StrEnum):
     """Half of the way; without one, a daemon goes all of it by itself."""

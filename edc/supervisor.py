@@ -53,7 +53,7 @@ from edc.plan import Feed
 from edc.queues import Queue
 from edc.reload import difference, merged, said, told
 from edc.retry import pause
-from edc.roles import BusEnd, Role
+from edc.roles import COLLECTS, BusEnd, Role
 from edc.server import HttpServer
 from edc.sinks import Written
 from edc.spool import Spool
@@ -224,8 +224,11 @@ class Supervisor:
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
         self.spool.open()
+        mark = self.spool.folder / COLLECTS
         if self.bus is not None and self.bus.role is Role.COLLECT:
+            mark.touch()
             return  # its lake is elsewhere
+        mark.unlink(missing_ok=True)
         try:
             self._lake.begin()
         except BaseException:

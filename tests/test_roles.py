@@ -115,7 +115,7 @@ channel = "crypto"
 threshold_level = 5
 symbols = {{ crypto = [{symbols}] }}
 """
-    more = f'[batch]\nmax_age = "200ms"\n[bus]\nurl = "{url}"\n'
+    more = f'[batch]\nmax_age = "200ms"\n[bus]\nurl = "{url}"\npartitions = 1\n'
     daemons = []
     for role in Role:
         folder = tmp_path / role
@@ -137,7 +137,7 @@ async def test_what_is_collected_is_stored_and_both_say_so(tmp_path: Path) -> No
             end, beginning = store.bus, collector.bus
             assert end is not None
             assert beginning is not None
-            await until(lambda: end.stats.of("trade").rows == 2000)
+            await until(lambda: end.stats.of("trade").rows == 2000, within=45)
             await until(lambda: end.stats.of("trade").lag == 0)
             said = store.status()["bus"]
             assert isinstance(said, dict)
@@ -174,8 +174,13 @@ async def test_a_collector_without_its_broker_spools_and_a_later_one_publishes(
         assert "127.0.0.1" in collector.bus.stats.problem
     assert collector.lanes["trade"].stats.rows_pending == 1000
     await vendor.stop()
+    path = tmp_path / "collect" / "config.toml"
+    flushing = Process("flush", "--config", str(path), cwd=tmp_path)
+    assert await asyncio.to_thread(flushing.wait) == 2
+    assert "these rows go to the bus, and no collector is running" in (
+        " ".join(flushing.output.split())
+    )
     with broker:
-        path = tmp_path / "collect" / "config.toml"
         later = supervisor(path, role=Role.COLLECT)
         async with running(later):
             await until(lambda: later.lanes["trade"].stats.rows_written == 1000)

