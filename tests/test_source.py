@@ -248,7 +248,8 @@ SEES = {
     ),
     "edc.crew": ("control", "errors", "family", "files", "logs", "retry"),
     "edc.foreman": (
-        *("config", "crew", "family", "metrics", "plan", "status", "supervisor", "together"),
+        *("config", "crew", "errors", "family", "metrics", "plan", "status", "supervisor"),
+        "together",
     ),
     # The rim.
     "edc.simulator": NOBODY,

@@ -1,7 +1,9 @@
 """The peers' own environment: they are run beside edc, never imported into it."""
 
+import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = ("cryptofeed", "nautilus_trader", "pyarrow", "python-dateutil", "pytz", "websockets")
@@ -15,8 +17,7 @@ def peers_python() -> Path:
     python = FOLDER / "bin" / "python"
     ready = FOLDER / ".ready"
     if not ready.exists():
-        found = (path for name in _PYTHONS if (path := shutil.which(name)) and _runs(path))
-        newest = next(found)
+        newest = next(_found())
         subprocess.run([newest, "-m", "venv", "--clear", FOLDER], check=True)
         pip: list[str | Path] = [
             python,
@@ -39,6 +40,16 @@ def versions() -> dict[str, str]:
     pairs = [line.partition("==") for line in told.stdout.splitlines()]
     known = {name.replace("-", "_").lower(): version for name, _, version in pairs}
     return {name: known[name.replace("-", "_")] for name in PACKAGES}
+
+
+def _found() -> Iterator[str]:
+    """On the path, and those that pyenv has, though it does not offer them here; newest first."""
+    managed = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for name in _PYTHONS:
+        kept = sorted(managed.glob(f"{name.removeprefix('python')}.*/bin/python"))
+        for path in (shutil.which(name), *map(str, kept)):
+            if path and _runs(path):
+                yield path
 
 
 def _runs(python: str) -> bool:
