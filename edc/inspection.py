@@ -14,6 +14,7 @@ import msgspec
 import polars as pl
 
 from edc import seal
+from edc.distribution import Delays, Late, Rate, Rates
 from edc.errors import ConfigError
 from edc.events import (
     EVENT_TYPES,
@@ -48,6 +49,13 @@ class Table(msgspec.Struct):
     symbols: dict[str, int]
     sources: dict[str, int]
     latency_ms: dict[str, float]
+    latency: list[Late]
+    """Of each source, followed by those of its symbols."""
+    latency_parts: list[tuple[float, float, int]]
+    """The delays of all: lower and upper end in seconds, and how many are between."""
+    beyond: int
+    """Symbols that are measured as a part of their source alone: after ten thousand others."""
+    rate: Rate | None
     head: list[dict[str, object]]
 
 
@@ -165,9 +173,12 @@ class _Tally:
         self._symbols: Counter[str] = Counter()
         self._sources: Counter[str] = Counter()
         self._latencies: Counter[float] = Counter()
+        self._delays = Delays()
+        self._rates = Rates()
         self._extent: pl.Series | None = None
         self._head: pl.DataFrame | None = None
         self._schema: dict[str, pl.DataType] = {}
+        self._zone = "UTC"
 
     def add(self, rows: pl.DataFrame) -> None:
         """Count the rows of one folder."""
@@ -178,9 +189,12 @@ class _Tally:
         self._symbols.update(_counts(rows["symbol"]))
         self._sources.update(_counts(rows["source"]))
         times = rows[time_column(self.event_type)].sort()
+        self._zone = getattr(times.dtype, "time_zone", None) or "UTC"
         ends = pl.concat([times.head(1), times.tail(1)])
         self._extent = ends if self._extent is None else pl.concat([self._extent, ends]).sort()
+        self._rates.add(times)
         if self.event_type != "gap":
+            self._delays.add(rows)
             self._latencies.update(_counts(_latencies_ms(rows)))
         if self._head is None or self._head.height < _FIRST_ROWS:
             some = rows.head(_FIRST_ROWS)
@@ -204,6 +218,10 @@ class _Tally:
             symbols=dict(self._symbols.most_common()),
             sources=dict(self._sources.most_common()),
             latency_ms=_percentiles(self._latencies),
+            latency=self._delays.late(),
+            latency_parts=self._delays.parts(),
+            beyond=self._delays.beyond,
+            rate=self._rates.rate(self._zone),
             head=list(
                 self._head.with_columns(pl.col(pl.Datetime).dt.to_string("iso:strict")).iter_rows(
                     named=True

@@ -4,7 +4,7 @@ Pure: from the dictionaries that the control socket sends, or a report, to thing
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -167,11 +167,13 @@ def written(answer: Mapping[str, Any]) -> RenderableType:
     return rows
 
 
-def report(found: Report) -> RenderableType:
-    """What `edc inspect` found."""
+def report(
+    found: Report, more: Callable[[Table], Iterable[RenderableType]] = lambda _table: ()
+) -> RenderableType:
+    """What `edc inspect` found, and `more` of each table."""
     parts: list[RenderableType] = []
     for table in found.tables:
-        parts += [*_described(table), Text()]
+        parts += [*_described(table), *more(table), Text()]
     parts += [_line(f"unreadable  {path}: {why}", "red") for path, why in found.unreadable.items()]
     parts += [_line(f"not a table of edc  {path}", "yellow") for path in found.foreign]
     return Group(*parts)

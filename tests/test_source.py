@@ -133,7 +133,9 @@ SEES = {
         *("upkeep.merging", "upkeep.offstage", "upkeep.quarantine", "upkeep.swap"),
     ),
     "edc.upkeep.retention": ("upkeep.offstage", "times"),
-    "edc.inspection": ("errors", "events", "footers", "seal", "spool"),
+    "edc.distribution": ("latency", "times"),
+    "edc.plots": NOBODY,
+    "edc.inspection": ("distribution", "errors", "events", "footers", "seal", "spool"),
     "edc.footers": ("events",),
     "edc.query": NOBODY,
     "edc.query.bounds": ("times",),
@@ -287,6 +289,7 @@ SEES = {
     ),
     "edc.dashboards": NOBODY,
     "edc.cli.dashboards": ("dashboards",),
+    "edc.cli.spreads": ("cli.terminal", "distribution", "inspection", "live", "logs", "plots"),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
         *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),
@@ -298,7 +301,8 @@ SEES = {
         *("notify", "reload", "transport.libraries"),
     ),
     "edc.cli.lake": (
-        *("audit.soundness", "audit.verdict", "cli.terminal", "config", "errors", "inspection"),
+        *("audit.soundness", "audit.verdict", "cli.spreads", "cli.terminal", "config", "errors"),
+        "inspection",
         *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),
     ),

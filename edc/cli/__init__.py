@@ -5,6 +5,8 @@ an fsync; 75 another daemon holds the instance.
 """
 
 import gc
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -67,4 +69,7 @@ def _options(
 def main() -> None:
     """Run the command line."""
     gc.freeze()  # what was imported lives as long as the process
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no "…" is no failure
+            stream.reconfigure(errors="replace")
     app()

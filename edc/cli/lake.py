@@ -12,6 +12,7 @@ import typer
 from edc import inspection, live
 from edc.audit.soundness import Finding
 from edc.audit.verdict import judge, open_lake
+from edc.cli.spreads import more
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -40,12 +41,28 @@ def inspect(
     timezone: Annotated[
         str | None, typer.Option(help="Show times in this zone; the files' own if left out.")
     ] = None,
+    plots: Annotated[
+        bool | None,
+        typer.Option(
+            "--plots/--no-plots",
+            help="Draw rates and latencies; left out, only on a terminal.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency."""
+    """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency.
+
+    Latency is from the vendor's time to receipt, to four per cent, by source and by the symbols
+    that have most rows (--json: all). On a terminal the rate of events over time and the latencies
+    are drawn. Exits with 1 if a file cannot be read.
+
+    Examples:  edc inspect data   |   edc inspect data/.spool --timezone UTC --json
+    """
     with errors():
         report = inspection.inspect(inspection.find(paths), timezone)
-        show(report, as_json=as_json, table=live.report)
+        drawn = out.is_terminal if plots is None else plots
+        show(report, as_json=as_json, table=lambda found: live.report(found, more(drawn=drawn)))
     if report.unreadable:
         raise typer.Exit(1)
 
