@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import pytest
 from edc import adapters, config, simulator
 from edc.feeds import Times
 from edc.plan import plan_feeds
-from edc.simulator.venue import Faults, Venue
+from edc.simulator.venue import Faults, Line, Venue
 from edc.staleness import Pace
 from edc.supervisor import Supervisor
 from tests.harness import FAST, KEY, read, running, until
@@ -649,6 +649,40 @@ def _long_lived(build: Callable[[], Any]) -> Any:
     adapter = build()
     adapter.lifetime = 3600.0
     return adapter
+
+
+class _Ends(set[Line]):
+    """The connections of a venue, which notes what the others had got when one ended."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        super().__init__(lines)
+        self.others: list[list[int]] = []
+
+    def discard(self, line: object, /) -> None:
+        self.others.append([each.frames for each in self if each is not line])
+        super().discard(line)
+
+
+@feeds_where(lambda case: case.venue.farewell, "it ends no connection with notice")
+async def test_a_notice_of_the_end_is_a_handover(case: Case, tmp_path: Path) -> None:
+    """Before the connection that was given notice is closed, another one delivers."""
+    async with recording(case, tmp_path) as (venue, daemon):
+        await until(lambda: len(venue.heard) > 60)
+        (old,) = venue.lines
+        venue.lines = ends = _Ends(venue.lines)
+        await old.say(venue.farewell)
+        await until(lambda: old not in ends)
+        started = len(venue.heard)
+        await until(partial(_has_heard, venue, started + 40))
+        assert stats(daemon).state == "live"
+
+    ((successor,), *_) = ends.others
+    assert successor > 0
+    assert venue.connections == 2
+    assert_nothing_lost(venue, tmp_path)
+    assert stats(daemon).disconnects == {}
+    assert stats(daemon).skipped == {}
+    assert gaps(tmp_path).is_empty() or "disconnected" not in gaps(tmp_path)["cause"].to_list()
 
 
 @feeds_where(_shared, "it allows one connection, or is no websocket")

@@ -37,6 +37,10 @@ class BinanceVenue(Venue):
             "symbols": {"crypto": ["btcusdt", "ethusdt"]},
         },
     }
+    farewell: ClassVar = {
+        "stream": "!serverShutdown",
+        "data": {"e": "serverShutdown", "E": 1770123456789},
+    }
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Trades by their ids, and books."""

@@ -33,6 +33,10 @@ class BinanceFuturesVenue(Venue):
     }
 
     columns: ClassVar = {**Venue.columns, "ref_px": ("price", "price_type")}
+    farewell: ClassVar = {
+        "stream": "!serverShutdown",
+        "data": {"e": "serverShutdown", "E": 1770123456789},
+    }
 
     def ours(self, name: str) -> str:
         """In lower case."""

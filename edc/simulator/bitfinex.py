@@ -19,6 +19,11 @@ class BitfinexVenue(Venue):
     }
     refuses = ("FOO/USD",)
     counted = ("spot",)
+    farewell: ClassVar = {
+        "event": "info",
+        "code": 20051,
+        "msg": "Stop/Restart Websocket Server",
+    }
 
     def ours(self, name: str) -> str:
         """Without the `t`, and with the codes that others use."""

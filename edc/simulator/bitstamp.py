@@ -18,6 +18,7 @@ class BitstampVenue(Venue):
         "spot": {"channel": "spot", "symbols": {"crypto": ["BTC/USD", "ETHUSD", "foousd"]}}
     }
     refuses = ("foousd",)
+    farewell: ClassVar = {"event": "bts:request_reconnect", "channel": "", "data": ""}
 
     def routes(self) -> Sequence[web.RouteDef]:
         """The markets."""

@@ -31,6 +31,12 @@ class OkxVenue(Venue):
         },
     }
     refuses = ("FOO-USDT", "FOO-USDT-SWAP")
+    farewell: ClassVar = {
+        "event": "notice",
+        "code": "64008",
+        "msg": "The connection will soon be closed for a service upgrade. Please reconnect.",
+        "connId": "a4d3ae55",
+    }
 
     def options(self) -> dict[str, Any]:
         """The address ends with the version."""

@@ -99,6 +99,8 @@ class Line:
     topics: dict[Topic, None] = field(default_factory=dict)
     state: dict[str, Any] = field(default_factory=dict)
     waiting: list[bytes] = field(default_factory=list)
+    frames: int = 0
+    """With data, written to it."""
 
     async def say(self, *messages: object) -> None:
         """Send messages: text and bytes as they are, everything else as JSON."""
@@ -191,6 +193,8 @@ class Venue:
     """A connection may have so many topics, and is told when it asks for more."""
     crowds: ClassVar[float | None] = None
     """Seconds to wait after being told of a connection too many; None where nobody tells."""
+    farewell: ClassVar[Mapping[str, Any] | None] = None
+    """What it says before it ends a connection; None where it does so unannounced."""
     beats: ClassVar[bool] = False
     """It has heartbeats, which are heard in any market."""
 
@@ -337,6 +341,7 @@ class Venue:
             payload = self.extended(payload)
         cut = self.frames in self.faults.cut_after
         self.frames += 1
+        line.frames += 1
         if self.frames in self.faults.swallow:
             return False
         frame = self.framed(line, payload)
