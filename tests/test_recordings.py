@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edc import adapters
 from edc.adapters import Adapter
 from edc.errors import Skippable
 from edc.events import Event
@@ -184,3 +185,27 @@ def test_a_session_of_geminis_archived_protocol_is_refused_by_name() -> None:
         counts[kind] += 1
 
     assert counts == {"l2_updates": 655, "trade": 16, "heartbeat": 7}
+
+
+REPLAYED_BY = {
+    "cryptofeed_BINANCE.ws.1.0.gz": "test_recordings.py",
+    "cryptofeed_BINANCE_FUTURES.ws.1.0.gz": "test_recordings.py",
+    "cryptofeed_DERIBIT.ws.1.0.gz": "test_recordings.py",
+    "cryptofeed_GEMINI.ws.1.0.gz": "test_recordings.py",
+    "spot_btcusdt_20240808.gz": "test_recordings.py",
+    "tiingo_crypto_live_2026-09-06.jsonl": "test_adapters.py",
+    "usdm_btcusdt_20240808.gz": "test_recordings.py",
+}
+NOT_REPLAYED = {
+    "README.md": "where the recordings are from",
+    "cryptofeed_GATEIO.ws.1.0.gz": "Gate.io is none of the vendors",
+}
+
+
+def test_every_recording_is_replayed_or_it_is_said_why_not() -> None:
+    present = {path.name for path in RECORDED.iterdir()}
+    assert present == REPLAYED_BY.keys() | NOT_REPLAYED.keys()
+    for name, test in REPLAYED_BY.items():
+        text = (Path(__file__).parent / test).read_text()
+        assert text.count(f'"{name}"') >= 1 + (test == Path(__file__).name), name
+    assert not {"gateio", "gate"} & set(adapters.names())
