@@ -11,15 +11,22 @@ from typing import Any
 
 import polars as pl
 import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from edc import config
 from edc.errors import ConfigError
+from edc.events import Trade
+from edc.exposition import DaemonCollector, registry
+from edc.lines import Race
+from edc.metrics import FeedStats, PathStats
 from edc.plan import plan_feeds
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.venue import Faults
 from edc.supervisor import Supervisor
 from tests.harness import FAST, read, running, until
 
+MS = 10**6
 SHUTDOWN = json.dumps(
     {"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1770123456789}}
 ).encode()
@@ -208,6 +215,41 @@ async def test_status_shows_which_path_is_first_and_by_how_much(tmp_path: Path) 
     assert [each["path"] for each in paths] == [1, 2]
     assert sum(each["first"] for each in paths) > 50
     assert any(each["behind_ms"] is not None for each in paths)
+
+
+def test_which_path_is_first_and_by_how_much() -> None:
+    """Path 1 brings trades 1 and 2 before path 2, by 3 ms and 5 ms; path 2 trade 3, by 8 ms."""
+    stats = FeedStats("crypto", "binance", "binance")
+    race = Race(stats.paths)
+    for number, path, ms in [(1, 0, 0), (1, 1, 3), (2, 0, 10), (2, 1, 15), (3, 1, 20), (3, 0, 28)]:
+        race.arrived(_trade(number), path, ms * MS)
+
+    assert stats.paths == {0: PathStats(2, 1, 8 * MS), 1: PathStats(1, 2, 8 * MS)}
+    text = generate_latest(registry(DaemonCollector(lambda: [stats], {}, {}))).decode()
+    told = {
+        sample.name + sample.labels["path"]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if "path" in sample.labels
+    }
+    assert told == {
+        "edc_feed_path_first_events_total1": 2,
+        "edc_feed_path_first_events_total2": 1,
+        "edc_feed_path_behind_seconds_total1": 0.008,
+        "edc_feed_path_behind_seconds_total2": 0.008,
+    }
+
+
+def _trade(number: int) -> Trade:
+    return Trade(
+        symbol="btcusdt",
+        asset_type="crypto",
+        event_time=number * MS,
+        exchange="BINANCE",
+        last_price=1.0,
+        last_size=1.0,
+        trade_id=str(number),
+    )
 
 
 @pytest.mark.parametrize("connections", [0, 5])
