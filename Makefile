@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("edc needs Python 3.11 or newer; try: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[fast,amqp,kafka,nats,redis,delta,objects]' --group dev
+	$(BIN)/pip install --quiet --editable '.[fast,amqp,kafka,nats,redis,delta,objects,report]' --group dev
 	@touch $@
 
 demo: $(READY) ## record 10 s of simulated market data and show the rows

@@ -135,6 +135,7 @@ SEES = {
     "edc.upkeep.retention": ("upkeep.offstage", "times"),
     "edc.distribution": ("latency", "times"),
     "edc.plots": NOBODY,
+    "edc.report": ("distribution", "inspection", "live", "logs"),
     "edc.inspection": ("distribution", "errors", "events", "footers", "seal", "spool"),
     "edc.footers": ("events",),
     "edc.query": NOBODY,
@@ -302,7 +303,7 @@ SEES = {
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.spreads", "cli.terminal", "config", "errors"),
-        "inspection",
+        *("files", "inspection", "report"),
         *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),
     ),
@@ -345,6 +346,7 @@ HOMES = {
     "redis": ("edc.bus.redis",),
     "rich": ("edc.cli", "edc.live"),
     "typer": ("edc.cli",),
+    "vl_convert": ("edc.report",),
     "websockets": ("edc.transport",),
 }
 """Libraries that live in one place each, so that they can be exchanged there."""

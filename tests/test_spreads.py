@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -175,3 +177,50 @@ def test_a_terminal_gets_the_characters_that_it_has(
     shown = buffer.getvalue().decode(encoding)
     assert told.exit_code == 0, told.exception
     assert mark in shown
+
+
+def test_a_report_is_one_page_without_script_or_network(tmp_path: Path) -> None:
+    """Hostile symbols and file names are text in it, and its plots are there."""
+    hostile = "</td><script>alert(1)</script>&\x1b"
+    rows = frame(*(trade(symbol=hostile, event_time=TIME + n * SECOND) for n in range(3)))
+    write(tmp_path, "a.parquet", rows)
+    (tmp_path / "<b>.parquet").write_bytes(b"")
+    page = tmp_path / "out.html"
+
+    done = CliRunner().invoke(app, ["inspect", str(tmp_path), "--html", str(page)])
+
+    assert done.exit_code == 1  # one file cannot be read
+    assert done.stdout == ""
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "&lt;/td&gt;&lt;script&gt;alert(1)&lt;/script&gt;&amp;" in text
+    assert "&lt;b&gt;.parquet" in text
+    assert "\x1b" not in text
+    assert re.findall(r"<(script|b|link|img|iframe|foreignObject)\b", text) == []
+    assert re.findall(r"""(?:src|href)\s*=|url\(\s*['"]?h|@import""", text) == []
+    assert "default-src 'none'" in text
+    assert len(text) < 100_000
+
+
+def test_a_report_replaces_the_last_one_and_json_may_be_asked_for_too(
+    lake: Path, tmp_path: Path
+) -> None:
+    page = tmp_path / "out.html"
+    page.write_text("old")
+
+    done = CliRunner().invoke(app, ["inspect", str(lake), "--html", str(page), "--json"])
+
+    assert json.loads(done.stdout)["tables"][0]["rows"] == 36
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_report_without_its_library_says_what_to_install(
+    lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "edc.report", raising=False)
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+
+    done = CliRunner().invoke(app, ["inspect", str(lake), "--html", str(tmp_path / "out.html")])
+
+    assert done.exit_code == 2
+    assert "pip install 'edc[report]'" in done.stderr

@@ -25,6 +25,7 @@ from edc.cli.terminal import (
 )
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError
+from edc.files import replace
 from edc.storage import check_storage, on_disk
 from edc.storage import open_lake as lake_of
 from edc.upkeep import housekeeping, offstage, quarantine
@@ -49,22 +50,39 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write a report with plots into this file, instead of showing it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is in Parquet files and spool chunks: rows, times, symbols, duplicates, latency.
 
     Latency is from the vendor's time to receipt, to four per cent, by source and by the symbols
     that have most rows (--json: all). On a terminal the rate of events over time and the latencies
-    are drawn. Exits with 1 if a file cannot be read.
+    are drawn; --html writes them into one page that needs neither network nor script to be read.
+    Exits with 1 if a file cannot be read.
 
     Examples:  edc inspect data   |   edc inspect data/.spool --timezone UTC --json
     """
     with errors():
         report = inspection.inspect(inspection.find(paths), timezone)
         drawn = out.is_terminal if plots is None else plots
-        show(report, as_json=as_json, table=lambda found: live.report(found, more(drawn=drawn)))
+        if html is not None:
+            replace(html, _page(report, ", ".join(paths)).encode())
+            err.print(f"{html} is written", highlight=False, soft_wrap=True)
+        if html is None or as_json:
+            show(report, as_json=as_json, table=lambda it: live.report(it, more(drawn=drawn)))
     if report.unreadable:
         raise typer.Exit(1)
+
+
+def _page(report: inspection.Report, what: str) -> str:
+    try:
+        from edc.report import html  # noqa: PLC0415 - its library is an extra
+    except ModuleNotFoundError:
+        raise ConfigError("--html", "needs vl-convert", "pip install 'edc[report]'") from None
+    return html(report, what)
 
 
 def _check_lake(settings: Settings) -> None:
