@@ -329,6 +329,11 @@ class KafkaBus:
         """What a failure of a reader is."""
         return self._failed(error)
 
+    @property
+    def timeout(self) -> float:
+        """For an answer, seconds."""
+        return self._settings.timeout
+
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
     """What the group deals, told to the bus."""
@@ -380,7 +385,8 @@ class KafkaReader:
         """See Reader."""
         self._check()
         try:
-            await self._consumer.commit({self._at: int(str(deliveries[-1].token)) + 1})
+            async with asyncio.timeout(self._bus.timeout):  # while the group deals it may wait long
+                await self._consumer.commit({self._at: int(str(deliveries[-1].token)) + 1})
         except _ERRORS as error:
             raise self._bus.failed(error) from error
 
