@@ -22,7 +22,7 @@ class BybitVenue(Venue):
         "linear": {"channel": "linear", "symbols": {"crypto": ["BTCUSDT", "FOOUSDT"]}},
     }
     refuses = ("FOOUSDT",)
-    forgets = True
+    forgets: ClassVar = {"spot": 60, "linear": 1000}
 
     def options(self) -> dict[str, Any]:
         """The address ends before the category."""
@@ -39,7 +39,8 @@ class BybitVenue(Venue):
         """No more than sixty of spot, newest first."""
         if (wrong := self.polled()) is not None:
             return wrong
-        most = min(int(request.query["limit"]), 60 if request.query["category"] == "spot" else 1000)
+        listed = self.forgets.get(request.query["category"], 1000)
+        most = min(int(request.query["limit"]), listed)
         trades = self.market.history.get(request.query["symbol"], [])[-most:]
         rows = [
             {

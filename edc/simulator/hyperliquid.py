@@ -22,7 +22,7 @@ class HyperliquidVenue(Venue):
         }
     }
     refuses = ("NONE",)
-    forgets = True
+    forgets: ClassVar = {"hyperliquid": 30}
 
     def ours(self, name: str) -> str:
         """In lower case."""

@@ -183,8 +183,8 @@ class Venue:
     """The columns that tell whether an event was recorded, as `rows` makes them."""
     counted: ClassVar[Collection[str]] = ()
     """Feeds of which all messages of a connection are numbered."""
-    forgets: ClassVar[bool] = False
-    """Its history is a list of the last trades."""
+    forgets: ClassVar[Mapping[str, int]] = {}
+    """Feeds whose history is a list of the last trades, with how many of a symbol."""
     entitles: ClassVar[bool] = False
     """It has plans, which may not include what is asked for."""
     refuses: ClassVar[Collection[str]] = ()
