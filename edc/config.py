@@ -12,7 +12,8 @@ import tomllib
 from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -47,8 +48,11 @@ NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 _SECRET = re.compile("key|secret|token|password|sas|credential", re.IGNORECASE)
 """In the names of options whose values appear nowhere."""
-_CREDENTIAL = "edc_server_token"
+_TOKEN, _ALERTS = "edc_server_token", "edc_alerts_secret"
+"""Systemd credentials."""
 _SHORTEST_TOKEN = 16
+_HIDDEN = 8
+"""Characters from which a part of an address may be a secret: "/alerts" is none."""
 _POLICED = ("trade", "quote", "ref_px")
 
 
@@ -81,6 +85,19 @@ def table_in_text(value: object) -> object:
             return value
     return value
 
+
+def list_in_text(value: object) -> object:
+    """A list that came in an environment variable: as JSON, or its words with commas between."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return [word.strip() for word in value.split(",")]
+    return value
+
+
+AlertEvent = Literal["gap", "stale", "degraded", "disk", "dead_letters"]
+ALERTS: tuple[AlertEvent, ...] = get_args(AlertEvent)
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 
@@ -269,6 +286,40 @@ class ServerSettings(Strict):
             return host in ("", "localhost")
 
 
+def _posted_to(url: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        fine = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        fine = False
+    if url and not fine:  # what it is may be a secret
+        raise ValueError('write an address, like "https://example.org/alerts", or "" for none')
+    return url
+
+
+class AlertSettings(Strict):
+    """`[alerts]`: where what is wrong is posted. Both URL and secret are told nobody.
+
+    `stale_after` is how long a feed may be without data before that is an alert.
+    """
+
+    url: Annotated[SecretStr, AfterValidator(_posted_to)] = SecretStr("")
+    secret: SecretStr = SecretStr("")
+    events: Annotated[tuple[AlertEvent, ...], BeforeValidator(list_in_text), NoDecode] = ALERTS
+    repeat_after: Duration = Field(3600.0, ge=1)
+    stale_after: Duration = Field(30.0, ge=0)
+
+    @property
+    def address(self) -> str:
+        """The URL in the clear; empty where there is none."""
+        return self.url.get_secret_value()
+
+    @property
+    def signs_with(self) -> str:
+        """The secret in the clear; empty where there is none."""
+        return self.secret.get_secret_value()
+
+
 class LogSettings(Strict):
     """`[log]`: from which level on lines are written."""
 
@@ -292,6 +343,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     workers: WorkerSettings = WorkerSettings()
     bus: BusSettings = BusSettings()
+    alerts: AlertSettings = AlertSettings()
     log: LogSettings = LogSettings()
     vendors: dict[str, dict[str, Any]] = {}
     feeds: dict[str, dict[str, Any]] = {}
@@ -333,7 +385,8 @@ def load(path: Path | None) -> Settings:
         mend = f"{name}{DELIMITER}{key} sets one value, {name} a table as JSON"
         raise ConfigError(name, "the value is no table", mend) from None
     redact.add([value for name, value in settings.storage.secrets.items() if _SECRET.search(name)])
-    settings = settings.model_copy(update={"server": _server(place, settings.server)})
+    known = {"server": _server(place, settings.server), "alerts": _alerts(settings.alerts)}
+    settings = settings.model_copy(update=known)
     for options in settings.vendors.values():
         for name in ("api_key", "api_secret"):
             redact.add([str(options[name])] if options.get(name) else [])
@@ -342,13 +395,11 @@ def load(path: Path | None) -> Settings:
 
 def _server(place: str, server: ServerSettings) -> ServerSettings:
     """With the token of the systemd credential, where none is set. Raises ConfigError."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / _CREDENTIAL if folder else None
-    if not server.token and credential is not None and credential.exists():
+    if not server.token and (given := _credential(_TOKEN)) is not None:
         try:
-            token = _long_enough(SecretStr(credential.read_text().strip()))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"systemd credential {_CREDENTIAL}", str(error), "") from None
+            token = _long_enough(given)
+        except ValueError as error:
+            raise ConfigError(f"systemd credential {_TOKEN}", str(error), "") from None
         server = server.model_copy(update={"token": token})
     redact.add([server.secret] if server.secret else [])
     if not (server.local or server.token):
@@ -358,6 +409,29 @@ def _server(place: str, server: ServerSettings) -> ServerSettings:
             "set EDC_SERVER__TOKEN to what `openssl rand -hex 24` says, or listen on 127.0.0.1",
         )
     return server
+
+
+def _alerts(alerts: AlertSettings) -> AlertSettings:
+    """With the secret of the systemd credential, where none is set. Raises ConfigError."""
+    if not alerts.secret and (given := _credential(_ALERTS)) is not None:
+        alerts = alerts.model_copy(update={"secret": given})
+    url = urlsplit(alerts.address)
+    path = url.path + (f"?{url.query}" if url.query else "")
+    hidden = (alerts.signs_with, alerts.address, url.password or "", path)
+    redact.add([each for each in hidden if len(each) >= _HIDDEN])
+    return alerts
+
+
+def _credential(name: str) -> SecretStr | None:
+    """What systemd has been told to hand over; None where there is none. Raises ConfigError."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    credential = Path(folder) / name if folder else None
+    if credential is None or not credential.exists():
+        return None
+    try:
+        return SecretStr(credential.read_text().strip())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"systemd credential {name}", str(error), "") from None
 
 
 def _check_toml(path: Path) -> None:

@@ -201,6 +201,8 @@ def _of_daemon(stats: DaemonStats) -> Iterator[Metric]:
     yield _gauge("edc_compaction_failed", "1 where the last one failed.", (), failed)
     posted = {(feed, str(code)): float(count) for (feed, code), count in stats.hooked.items()}
     yield _counter("edc_webhook_requests", "Posted to webhooks.", ("feed", "code"), posted)
+    told = {key: float(count) for key, count in stats.alerts.items()}
+    yield _counter("edc_alerts", "Alerts posted.", ("event", "outcome"), told)
     took = {(feed,): some for feed, some in stats.hook_seconds.items()}
     yield _histogram("edc_webhook_request_seconds", "Until answered.", ("feed",), took, _WORK)
     lag = {(): stats.loop_lag}

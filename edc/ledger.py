@@ -57,6 +57,9 @@ class Ledger:
         """The last rows, for those who look."""
         self._settled: dict[tuple[Origin, str, str | None], _Loss] = {}
 
+        self.tell: Callable[[Gap], None] = lambda _gap: None
+        """Called with every row as it is put on the queue; must be quick and raise nothing."""
+
     def lost(
         self,
         origin: Origin,
@@ -155,3 +158,4 @@ class Ledger:
     def _put(self, gap: Gap) -> None:
         self.recent.append(gap)
         self._queue.put(gap)
+        self.tell(gap)

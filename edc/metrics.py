@@ -124,6 +124,8 @@ class DaemonStats:
     hooked: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Requests to webhooks, by feed and status; "" for a feed that does not exist."""
     hook_seconds: dict[str, Histogram] = field(default_factory=dict)
+    alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What became of alerts, by event: delivered, failed (a try), refused, dropped."""
     disk_free: int = 0
     """Bytes that the disk of the lake has left."""
     compacted_ns: int = 0

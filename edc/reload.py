@@ -11,7 +11,7 @@ from edc.config import Settings
 from edc.plan import Feed
 
 AT_ONCE = (
-    *("backfill.within", "batch.max_age", "batch.max_rows", "compact", "log.level"),
+    *("alerts", "backfill.within", "batch.max_age", "batch.max_rows", "compact", "log.level"),
     *("spool.interval", "storage.keep_days"),
 )
 """Settings, and sections of them, that a running daemon takes over; others wait for its start."""

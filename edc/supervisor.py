@@ -29,6 +29,8 @@ from typing import get_args
 import msgspec
 
 from edc import together
+from edc.alerting import Alerting
+from edc.alerts import FeedLook, Look
 from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.control import ControlServer
@@ -164,6 +166,11 @@ class Supervisor:
         self._housekeeper = Housekeeper(order(settings), self._tending(settings))
         self._stopping = asyncio.Event()
         self.stats = DaemonStats(gaps=self._books.ledger.counts)
+        self._alerting = Alerting(
+            *(settings.alerts, storage.instance, self._look, self.stats.alerts),
+            backoff=self._times.backoff,
+        )
+        self._books.ledger.tell = self._alerting.gap
         self._collector: together.Metrics = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
             self.queues,
@@ -389,6 +396,9 @@ class Supervisor:
         helpers = (
             asyncio.create_task(self._reload_when_asked(), name="reloader"),
             asyncio.create_task(self._notifier.beat(self._summary), name="watchdog"),
+            asyncio.create_task(
+                self._alerting.run(self._stopping, self._times.ledger), name="alerts"
+            ),
         )
         self._notifier.ready()
         try:
@@ -397,6 +407,7 @@ class Supervisor:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            await self._alerting.close()
 
     async def _run_feeds(self) -> None:
         """Start the feeds; return when all have ended, told to or not."""
@@ -483,6 +494,7 @@ class Supervisor:
             if runner.healer is not None and settings.backfill.within is not None:
                 runner.healer.within = settings.backfill.within
         self._housekeeper.change(order(settings), self._tending(settings))
+        self._alerting.change(settings.alerts)
 
     async def _enter(self, feed: Feed) -> None:
         runner = self._runner(feed)
@@ -638,6 +650,20 @@ class Supervisor:
             for stage in get_args(Stage):
                 checks[f"{stage} {kind}"] = stage not in lane.stats.problems
         return checks
+
+    def _look(self) -> Look:
+        """What alerts are about, of this process."""
+        stages = {
+            f"{stage} {kind}": problem
+            for kind, lane in self.lanes.items()
+            for stage, problem in lane.stats.problems.items()
+        }
+        if self._housekeeper.problem:
+            stages["compaction"] = self._housekeeper.problem
+        if self.bus is not None and self.bus.stats.problem:
+            stages["bus"] = self.bus.stats.problem
+        feeds = {each.feed.name: FeedLook.of(each.stats) for each in self.feeds}
+        return Look(feeds, stages, self.stats.disk_free, int(self.settings.storage.reserve))
 
     def _alive(self) -> bool:
         """True while every lane has looked at its queue within 15 s, as it does between writes."""

@@ -52,6 +52,7 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
     daemon = DaemonStats(
         gaps=Counter({("f", "v", "stale"): 1}),
         hooked=Counter({("f", 200): 1}),
+        alerts=Counter({("stale", "delivered"): 1}),
         hook_seconds={"f": of_series(pl.Series([1]))},
     )
     collector = DaemonCollector(lambda: [stats], {"trade": queue}, lanes, bus, daemon)

@@ -34,6 +34,7 @@ SEES = {
     "edc.transport": NOBODY,
     "edc.forms": ("times",),
     "edc.wire": ("events", "forms"),
+    "edc.transport.posting": ("retry", "transport", "transport.fetch", "transport.webhook"),
     "edc.adapters": ("errors", "events", "times", "transport", "wire"),
     "edc.sinks": NOBODY,
     # The bus: the contract, what travels, and one file for each broker.
@@ -90,6 +91,8 @@ SEES = {
         *("deliver", "errors", "events", "feeds", "files", "ledger", "retry", "watermarks"),
     ),
     "edc.metrics": ("latency", "sinks", "times"),
+    "edc.alerts": ("events", "metrics"),
+    "edc.alerting": ("alerts", "config", "events", "logs", "retry", "transport.posting"),
     "edc.exposition": ("bus", "latency", "metrics", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.relay": ("adapters", "errors", "retry", "transport"),
@@ -226,7 +229,8 @@ SEES = {
         ),
     ),
     "edc.supervisor": (
-        *("adapters", "bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
+        *("adapters", "alerting", "alerts"),
+        *("bookkeeping", "config", "control", "deadletters", "deliver", "errors"),
         *(
             "events",
             "exposition",

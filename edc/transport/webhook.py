@@ -89,9 +89,9 @@ class Guard:
             return False
 
     def _unsigned(self, given: str, body: bytes) -> Reply | None:
-        told, signature = _signature(given)
-        signed = hmac.new(self._secret, _bytes(told) + b"." + body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(_bytes(signature), signed.encode()):
+        told, shown = _signature(given)
+        signed = signature(self._secret, told, body)
+        if not hmac.compare_digest(_bytes(shown), signed.encode()):
             return Reply(
                 401, f"{self._header} is wrong or missing; write t=<unix seconds>,v1=<hex>"
             )
@@ -100,16 +100,21 @@ class Guard:
             return Reply(401, "t is no unix time in seconds")
         if abs(now - int(told) * SECOND) > self._options.tolerance * SECOND:
             return Reply(401, "the signature is too old, or of the future")
-        if self._seen.get(signature, 0) > now:
+        if self._seen.get(shown, 0) > now:
             return Reply(409, "this was received before")
         if len(self._seen) >= _MOST_REMEMBERED:
             self._seen = {each: until for each, until in self._seen.items() if until > now}
-        self._seen[signature] = now + int(2 * self._options.tolerance * SECOND)
+        self._seen[shown] = now + int(2 * self._options.tolerance * SECOND)
         return None
 
     def again(self, post: Post) -> None:
         """A request that was let in could not be taken: its sender may try the same again."""
         self._seen.pop(_signature(post.headers.get(self._header, ""))[1], None)
+
+
+def signature(secret: bytes, told: str, body: bytes) -> str:
+    """The `v1` of a body that is sent at `told`, in unix seconds."""
+    return hmac.new(secret, _bytes(told) + b"." + body, hashlib.sha256).hexdigest()
 
 
 def _signature(header: str) -> tuple[str, str]:
