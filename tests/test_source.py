@@ -294,19 +294,23 @@ SEES = {
     ),
     "edc.dashboards": NOBODY,
     "edc.cli.dashboards": ("dashboards",),
+    "edc.cli.progress": ("cli.terminal", "logs"),
     "edc.cli.spreads": ("cli.terminal", "distribution", "inspection", "live", "logs", "plots"),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
+        "cli.progress",
         *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),
         *("supervisor", "transport", "transport.libraries"),
     ),
     "edc.cli.daemon": (
+        "cli.progress",
         *("cli.terminal", "config", "control", "crew", "demo", "errors", "family", "foreman"),
         *("live", "logs", "plan", "roles", "status", "supervisor"),
         *("notify", "reload", "transport.libraries"),
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.spreads", "cli.terminal", "config", "errors"),
+        "cli.progress",
         *("files", "inspection", "report"),
         *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
         *("upkeep.quarantine", "upkeep.retention"),

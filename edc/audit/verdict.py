@@ -24,6 +24,8 @@ from edc.lake import Lake
 from edc.times import SECOND
 from edc.upkeep.compaction import MANIFEST
 
+Progress = Callable[[str, int, int], None]
+
 _EVER: Span = (-(2**63), 2**63 - 1)
 
 
@@ -87,12 +89,12 @@ def judge(
     first: date | None = None,
     last: date | None = None,
     fail_under: float | None = None,
-    progress: Callable[[str], None] = lambda _text: None,
+    progress: Progress = lambda _text, _done, _total: None,
 ) -> Report:
     """Read the partitions of the days from `first` to `last`, both included, and judge them.
 
     Less than `fail_under` percent of a day covered is a finding. `progress` is told what is at
-    work. Raises OSError where the disk does.
+    work, how many partitions are done, and of how many. Raises OSError where the disk does.
     """
     return _Audit(lake, first, last, progress).run(fail_under)
 
@@ -122,7 +124,7 @@ class _Audit:
     """One audit. Folders that bear no day are part of every one."""
 
     def __init__(
-        self, lake: Lake, first: date | None, last: date | None, progress: Callable[[str], None]
+        self, lake: Lake, first: date | None, last: date | None, progress: Progress
     ) -> None:
         self._lake = lake
         self._zone = ZoneInfo(lake.timezone)
@@ -136,11 +138,11 @@ class _Audit:
         """Check each partition, then the record as a whole."""
         chosen = [each for each in self._folders if self._is_asked(each.day)]
         names = leftovers.instances(self._lake.path)
-        for number, each in enumerate(chosen, 1):
+        for number, each in enumerate(chosen):
             where = each.path.relative_to(self._lake.path)
-            self._progress(f"{where}  ({number:,} of {len(chosen):,})")
+            self._progress(str(where), number, len(chosen))
             self._add(each, check(self._lake, each.event_type, each.path, names))
-        self._progress("the ledger")
+        self._progress("the ledger", len(chosen), len(chosen))
         days, gaps = self._covered()
         totals = self._totals
         if fail_under is not None:

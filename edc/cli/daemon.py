@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,7 @@ from rich.live import Live
 
 from edc import control, demo, live, logs
 from edc.cli import terminal
+from edc.cli.progress import progress
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -317,7 +318,7 @@ def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False)
                     "these rows go to the bus, and no collector is running",
                     "start `edc run --role collect`, or `edc run` to bring them into a lake here",
                 ) from None
-            with nullcontext() if as_json else err.status("recovering the spool"):
+            with progress("recovering the spool", quiet=as_json):
                 answer = asyncio.run(recover_all(settings))
         show(answer, as_json=as_json, table=live.written)
 

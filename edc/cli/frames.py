@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
 
+from edc.cli.progress import Told, progress
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -28,6 +28,8 @@ from edc.recording import Recorder, frames_of
 from edc.supervisor import Supervisor
 from edc.transport import Frame
 from edc.transport.libraries import library
+
+_TOLD_EVERY = 1000
 
 
 def record(
@@ -87,7 +89,10 @@ def replay(
         settings = load(config)
         planned = _the_feed(plan_feeds(settings, config, [feed]))
         supervisor = Supervisor(settings, [])
-        with _progress(file) as frames:
+        if not file.exists():
+            raise ConfigError(str(file), "there is no such file", "name a file of `edc record`")
+        with progress("replaying", quiet=as_json) as told:
+            frames = _counted(frames_of(file), told, file.name)
             stats = asyncio.run(supervisor.replay(planned, frames))
         written = {kind: lane.stats for kind, lane in supervisor.lanes.items() if kind != "gap"}
         answer = {
@@ -104,14 +109,12 @@ def _the_feed(planned: list[Feed]) -> Feed:
     return planned[0]
 
 
-@contextlib.contextmanager
-def _progress(file: Path) -> Iterator[Iterable[Frame]]:
-    """The frames of a file, with a count of them on a terminal."""
-    if not file.exists():
-        raise ConfigError(str(file), "there is no such file", "name a file of `edc record`")
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task("replaying", total=None)
-        yield progress.track(frames_of(file), task_id=task)
+def _counted(frames: Iterable[Frame], told: Told, name: str) -> Iterator[Frame]:
+    """The frames, told now and then how many there were."""
+    for number, frame in enumerate(frames):
+        if number % _TOLD_EVERY == 0:
+            told(name, number, None)
+        yield frame
 
 
 def _facts(stats: FeedStats) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What reads or tends the files: `edc inspect`, `edc compact`, `edc audit`."""
 
 import time
-from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from edc import inspection, live
 from edc.audit.soundness import Finding
 from edc.audit.verdict import judge, open_lake
+from edc.cli.progress import progress
 from edc.cli.spreads import more
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
@@ -113,25 +113,29 @@ def compact(
         done = 0
         settings = load(config)
         _check_lake(settings)
-        for each in housekeeping.work(housekeeping.order(settings), dry_run=dry_run):
-            done += 1
-            line = housekeeping.said(each, dry_run=dry_run)
-            if isinstance(each, housekeeping.Busy):
-                answer["busy"] = True
-            else:
-                answer[_KINDS[type(each)]].append({**asdict(each), "folder": str(each.folder)})
-            if isinstance(each, Problem):
-                err.print(
-                    f"edc: {line}", style="red", markup=False, highlight=False, soft_wrap=True
-                )
-            elif not as_json:
-                out.print(line, markup=False, highlight=False, soft_wrap=True)
+        with progress("compacting", quiet=as_json) as told:
+            for each in housekeeping.work(housekeeping.order(settings), dry_run=dry_run):
+                done += 1
+                _note(each, answer, housekeeping.said(each, dry_run=dry_run), as_json=as_json)
+                told(str(getattr(each, "folder", "")), done, None)
         if as_json:
             print_json(answer)
         elif not done:
             out.print("nothing to compact", highlight=False)
     if answer["problems"]:
         raise typer.Exit(1)
+
+
+def _note(each: housekeeping.Done, answer: dict[str, Any], line: str, *, as_json: bool) -> None:
+    """Put what was done into the answer, and tell it."""
+    if isinstance(each, housekeeping.Busy):
+        answer["busy"] = True
+    else:
+        answer[_KINDS[type(each)]].append({**asdict(each), "folder": str(each.folder)})
+    if isinstance(each, Problem):
+        err.print(f"edc: {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+    elif not as_json:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def audit(
@@ -181,13 +185,13 @@ def audit(
         else:
             mend = "name its config with --config instead"
             raise ConfigError("--path", "--set-aside is for the configured lake alone", mend)
-        with err.status("auditing") if err.is_terminal else nullcontext() as shown:
+        with progress("auditing", quiet=as_json) as told:
             report = judge(
                 lake,
                 first=days[0],
                 last=days[1],
                 fail_under=fail_under,
-                progress=lambda text: shown.update(f"auditing {text}") if shown else None,
+                progress=told,
             )
         show(report, as_json=as_json, table=live.audited)
         if set_aside and settings:
