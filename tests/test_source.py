@@ -282,7 +282,8 @@ SEES = {
         *("cli.planning", "cli.query", "cli.service", "cli.setup", "cli.terminal"),
     ),
     "edc.cli.beginning": (
-        *("adapters", "cli.terminal", "config", "demo", "errors", "explain", "plan"),
+        *("adapters", "cli.completion", "cli.terminal", "config", "demo", "errors", "explain"),
+        "plan",
     ),
     "edc.cli.planning": (
         *("audit.verdict", "budget", "cli.terminal", "config", "errors", "live", "plan"),
@@ -294,16 +295,17 @@ SEES = {
     ),
     "edc.dashboards": NOBODY,
     "edc.cli.dashboards": ("dashboards",),
+    "edc.cli.completion": ("adapters", "cli.terminal"),
     "edc.cli.progress": ("cli.terminal", "logs"),
     "edc.cli.spreads": ("cli.terminal", "distribution", "inspection", "live", "logs", "plots"),
     "edc.cli.terminal": ("errors", "logs", "times"),
     "edc.cli.frames": (
-        "cli.progress",
+        *("cli.completion", "cli.progress"),
         *("cli.terminal", "config", "errors", "instruments", "metrics", "plan", "recording"),
         *("supervisor", "transport", "transport.libraries"),
     ),
     "edc.cli.daemon": (
-        "cli.progress",
+        *("cli.completion", "cli.progress"),
         *("cli.terminal", "config", "control", "crew", "demo", "errors", "family", "foreman"),
         *("live", "logs", "plan", "roles", "status", "supervisor"),
         *("notify", "reload", "transport.libraries"),
@@ -317,6 +319,7 @@ SEES = {
     ),
     "edc.cli.service": ("adapters", "cli.terminal", "config", "service"),
     "edc.cli.setup": (
+        "cli.completion",
         *("adapters", "cli.terminal", "config", "errors", "files", "live", "online", "plan"),
         *("storage", "transport.libraries"),
     ),

@@ -13,6 +13,7 @@ import typer
 
 from edc import adapters, demo
 from edc.adapters import SecretVendorOptions, Vendor
+from edc.cli import completion
 from edc.cli.terminal import DEFAULT_CONFIG, ConfigOption, errors, out
 from edc.config import load
 from edc.errors import ConfigError
@@ -41,7 +42,9 @@ timezone = {timezone}
 def init(
     config: ConfigOption = DEFAULT_CONFIG,
     *,
-    vendor: Annotated[str | None, typer.Option(help="A name of `edc vendors`.")] = None,
+    vendor: Annotated[
+        str | None, typer.Option(help="A name of `edc vendors`.", autocompletion=completion.vendors)
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="One of its channels.")] = None,
     symbols: Annotated[
         list[str] | None,

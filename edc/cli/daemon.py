@@ -17,7 +17,7 @@ import typer
 from rich.live import Live
 
 from edc import control, demo, live, logs
-from edc.cli import terminal
+from edc.cli import completion, terminal
 from edc.cli.progress import progress
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
@@ -57,7 +57,10 @@ def run(
     *,
     feeds: Annotated[
         str | None,
-        typer.Option(help="Names of feeds, joined by commas; all of the file if left out."),
+        typer.Option(
+            help="Names of feeds, joined by commas; all of the file if left out.",
+            autocompletion=completion.more_feeds,
+        ),
     ] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     duration: Annotated[
@@ -79,7 +82,11 @@ def run(
     ] = None,
     share: Annotated[Path | None, typer.Option(hidden=True)] = None,
     vendor: Annotated[
-        str | None, typer.Option(help="With --demo: the vendor to simulate; tiingo if left out.")
+        str | None,
+        typer.Option(
+            help="With --demo: the vendor to simulate; tiingo if left out.",
+            autocompletion=completion.vendors,
+        ),
     ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="The form of log lines.")] = LogFormat.TEXT,
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edc.cli import completion
 from edc.cli.progress import Told, progress
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
@@ -33,7 +34,12 @@ _TOLD_EVERY = 1000
 
 
 def record(
-    feed: Annotated[str, typer.Argument(help="The name of a feed of the configuration.")],
+    feed: Annotated[
+        str,
+        typer.Argument(
+            help="The name of a feed of the configuration.", autocompletion=completion.feeds
+        ),
+    ],
     *,
     output: Annotated[
         Path | None,
@@ -76,7 +82,9 @@ async def _until_stopped(recorder: Recorder, seconds: float | None) -> None:
 def replay(
     file: Annotated[Path, typer.Argument(help="A file of `edc record`, or of dead letters.")],
     *,
-    feed: Annotated[str, typer.Option(help="The feed whose frames they are.")],
+    feed: Annotated[
+        str, typer.Option(help="The feed whose frames they are.", autocompletion=completion.feeds)
+    ],
     config: ConfigOption = DEFAULT_CONFIG,
     as_json: JsonOption = False,
 ) -> None:

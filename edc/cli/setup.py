@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edc import adapters, live, online
-from edc.cli import terminal
+from edc.cli import completion, terminal
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
     ConfigOption,
@@ -38,7 +38,10 @@ def check(
     ] = False,
     feeds: Annotated[
         str | None,
-        typer.Option(help="Names of feeds, joined by commas; all of the file if left out."),
+        typer.Option(
+            help="Names of feeds, joined by commas; all of the file if left out.",
+            autocompletion=completion.more_feeds,
+        ),
     ] = None,
     within: Annotated[
         str, typer.Option(help="With --online: how long a feed may take.", metavar="DURATION")
