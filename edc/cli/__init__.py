@@ -25,8 +25,19 @@ from edc.cli import (
     terminal,
 )
 
+_HELP = """Record live market data into a Parquet lake: every event once, every gap known.
+
+Begin with `edc run --demo`, which needs neither key nor network, or with `edc init`.
+
+Environment: any value of config.toml as EDC_SECTION__KEY (EDC_STORAGE__PATH=/srv/lake,
+EDC_FEEDS__CRYPTO__THRESHOLD_LEVEL=5); keys as VENDOR_API_KEY and VENDOR_API_SECRET. Both may stand
+in .env beside the file.
+
+Exit codes: 0 done; 1 failed while running; 2 something must be edited (config, key, path); 74 the
+disk failed an fsync; 75 another daemon holds the instance.
+"""
 app = typer.Typer(
-    help="Record live market data into a Parquet lake: every event once, every gap known.",
+    help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -64,7 +64,7 @@ def init(
 
     A key is written nowhere but to .env beside the file, readable by its owner alone, and only with
     --with-key, which reads it from standard input (on a terminal, without showing it). Nothing that
-    is there is written over without --force.
+    is there is written over without --force. Exits with 2 if something is missing or wrong.
 
     Example:  edc init --vendor binance --channel spot --symbols crypto=btcusdt,ethusdt
     """

@@ -92,6 +92,10 @@ def run(
 ) -> None:
     """Record until stopped. SIGTERM and Ctrl-C drain and flush; a second one stops at once.
 
+    Shows a live view on a terminal, and log lines elsewhere. Exits with 0 once all is flushed, 1 if
+    a feed was given up, 2 if something must be edited or every feed was refused, 74 if the disk
+    failed an fsync, 75 if another daemon holds the instance.
+
     Examples:  edc run --demo   |   edc run --feeds stocks,fx,crypto   |   edc run --duration 6h
     """
     with errors():
@@ -312,7 +316,11 @@ def _print_line(line: str) -> None:
 def flush(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False) -> None:
     """Write everything received so far into the lake, and wait for it.
 
-    Asks the running daemon; with none running, recovers what the spool holds.
+    Asks the running daemon; with none running, recovers what the spool holds. Exits with 1 if it
+    cannot be written (what is in the spool stays there), 75 if a daemon holds the instance but does
+    not answer.
+
+    Example:  edc flush --json
     """
     with errors():
         settings = load(config)
@@ -334,7 +342,9 @@ def reload(config: ConfigOption = DEFAULT_CONFIG, *, as_json: JsonOption = False
     """Let the running daemon go on by the config as it is now, without a gap; see what changed.
 
     A config that is wrong is refused, with what `edc check` says, and the old one goes on. SIGHUP
-    does the same.
+    does the same. Exits with 1 if no daemon runs, 2 if the config is refused.
+
+    Example:  edc reload
     """
     with errors():
         answer = control.ask(_socket(load(config)), "reload", timeout=120.0)
@@ -350,7 +360,12 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show feeds, rates, queues and files of the running daemon."""
+    """Show feeds, rates, queues and files of the running daemon.
+
+    Latencies and the clock skew are of the last minute. Exits with 1 if no daemon runs.
+
+    Examples:  edc status --watch   |   edc status --json
+    """
     with errors():
         settings = load(config)
 

@@ -51,6 +51,9 @@ def record(
 ) -> None:
     """Write a feed's frames to a file as they come, for `edc replay`, tests and bug reports.
 
+    It ends on Ctrl-C or after --duration. Exits with 1 if the feed was given up, 2 if something
+    must be edited (config, key, the name of the file).
+
     Example:  edc record crypto --duration 60s --output crypto.jsonl.zst
     """
     with errors():
@@ -91,6 +94,8 @@ def replay(
     """Bring recorded frames into the lake by the way that they would have taken live.
 
     The rows carry the receive time of the recording, so that replaying twice changes nothing.
+    Exits with 2 if the file or the feed is none, 75 if a daemon holds the instance.
+
     Example:  edc replay crypto.jsonl.zst --feed crypto
     """
     with errors():

@@ -106,6 +106,8 @@ def compact(
     Removes days that are older than storage.keep_days first. Safe beside a running daemon and
     readers, and when killed half way. The daemon does the same every compact.every; this is for
     cron where that is "never". Exits with 1 if something was not as it should be.
+
+    Example:  edc compact --dry-run
     """
     with errors():
         answer: dict[str, Any] = {"dry_run": dry_run, "busy": False}
@@ -172,7 +174,7 @@ def audit(
     are not those of its table. Gaps are known losses and fail only --fail-under. Changes nothing
     but what --set-aside does, and is safe beside a running daemon and a compaction.
 
-    From cron:  edc audit --from 2026-02-13 --to 2026-02-13 --fail-under 99.5
+    Example:  edc audit --from 2026-02-13 --to 2026-02-13 --fail-under 99.5
     """
     with errors():
         days = [_day("--from", first), _day("--to", last)]

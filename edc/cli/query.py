@@ -68,7 +68,8 @@ def query(
     row once, beside a running daemon, its flushes and compactions, which are neither asked nor
     held up. Nothing is written. The SQL is that of Polars. Times are compared with text, in the
     lake's time zone, and now() is the present; a condition on event_time (of gap: started_at) or
-    symbol reads only what it has to.
+    symbol reads only what it has to. Exits with 2 if the statement is wrong, 141 if its output is
+    closed.
 
     Example:  edc query "select symbol, count(*) n from trade group by symbol order by n desc"
     """

@@ -23,6 +23,9 @@ def service(
 ) -> None:
     """Print units for systemd: the daemon, and a nightly compaction and audit.
 
+    They are hardened, notify systemd and take keys as credentials; --cron prints lines for a
+    crontab instead. Nothing is installed or started. Exits with 2 if the config must be edited.
+
     Example:  edc service --config /etc/edc/config.toml --into /etc/systemd/system
     """
     with errors():

@@ -103,7 +103,12 @@ def _asked(settings: Settings, planned: list[Feed], within: str, *, as_json: boo
 
 
 def vendors(*, as_json: JsonOption = False) -> None:
-    """List what can be connected."""
+    """List what can be connected: vendors, their channels and what each carries.
+
+    A vendor that wants a key is named with the variable that it is read from. Exits with 0.
+
+    Examples:  edc vendors   |   edc vendors --json
+    """
     with errors():
         answer = [_vendor(name) for name in adapters.names()]
         if as_json:
