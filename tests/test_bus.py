@@ -148,7 +148,7 @@ async def test_what_is_not_acknowledged_comes_again_before_what_follows(broker: 
 
 
 MAKE: Mapping[str, str] = {
-    "redis": r"make it: redis-cli XGROUP CREATE t\d+\.trade\.0 t\d+ 0 MKSTREAM",
+    "redis": r"make it: redis-cli XGROUP CREATE t\d+\.trade\.0 edc 0 MKSTREAM",
     "nats": r"make it: nats stream add t\d+_trade --subjects 't\d+\.trade\.\*' --retention work",
     "amqp": r"make it: rabbitmqadmin declare queue name=t\d+\.trade\.0 durable=true",
     "kafka": r"make it: kafka-topics\.sh --bootstrap-server .* --create --topic t\d+\.trade",
