@@ -109,7 +109,7 @@ def test_a_disk_without_the_room_does_not_fit(tmp_path: Path) -> None:
     roomy = taken(BINANCE, home=tmp_path / "not" / "yet")
     assert roomy.free is not None
     assert roomy.fits
-    full = taken(BINANCE, home=tmp_path, reserve=roomy.free + 1)
+    full = taken(BINANCE, home=tmp_path, reserve=roomy.free * 2)
     assert not full.fits
     assert full.lasts_days == 0
     assert taken(BINANCE).fits, "a disk that is not ours to ask"
