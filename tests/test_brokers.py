@@ -8,7 +8,6 @@ import pytest
 from tests.brokers.proof import Harm, Stage, prove
 from tests.brokers.servers import BROKERS, need
 
-
 PROVEN = [name for name in BROKERS if name != "kafka"]
 """Kafka has not passed the proof, nor does it pass this each time: README, `make brokers`."""
 

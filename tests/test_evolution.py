@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from edc import events, lake
+from edc import events
 from edc.errors import ConfigError
 from edc.events import columns_of, conform, schema, version_of
 from edc.inspection import find, inspect
@@ -275,7 +275,7 @@ def test_a_newer_edc_raises_the_version_of_the_lake_and_the_older_one_is_then_re
 
     claim()
     with monkeypatch.context() as patch:
-        patch.setattr(lake, "SCHEMA_VERSION", 2)
+        patch.setattr("edc.claim.SCHEMA_VERSION", 2)
         claim()
         claim()
     assert json.loads((tmp_path / ".lake.json").read_bytes()) == {
@@ -293,7 +293,7 @@ def test_a_newer_edc_that_is_refused_for_its_layout_leaves_the_version(
 ) -> None:
     Lake(tmp_path, NEW_YORK, "hour", "main", lambda: LATER).claim()
     before = (tmp_path / ".lake.json").read_bytes()
-    monkeypatch.setattr(lake, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr("edc.claim.SCHEMA_VERSION", 2)
 
     with pytest.raises(ConfigError, match="timezone"):
         Lake(tmp_path, "UTC", "hour", "main", lambda: LATER).claim()

@@ -1,5 +1,6 @@
 """Long work as it goes on: a bar for a terminal, lines elsewhere, nothing into an answer."""
 
+import contextlib
 import io
 import json
 import os
@@ -47,6 +48,16 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     os.close(master)
 
 
+def everything(terminal: int) -> str:
+    """All that was written to it: a terminal gives a few kilobytes at a time."""
+    os.set_blocking(terminal, False)
+    shown = b""
+    with contextlib.suppress(BlockingIOError):
+        while some := os.read(terminal, 65_536):
+            shown += some
+    return shown.decode()
+
+
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     """Standard error as a file, told of every few milliseconds."""
@@ -70,7 +81,7 @@ def test_a_terminal_gets_a_bar_that_vanishes(terminal: int) -> None:
     with progress("working") as told:
         told("[red]trade\x1b[2J", 2, 3)
 
-    shown = os.read(terminal, 65_536).decode()
+    shown = everything(terminal)
     assert "working" in shown
     assert "2/3" in shown
     assert "[red]trade" in shown
