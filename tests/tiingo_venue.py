@@ -42,7 +42,7 @@ class TiingoVenue(Venue):
         return name
 
     async def hear(self, line: Line, message: str | bytes) -> None:
-        """A subscription; what is refused is refused with an `E` and a close."""
+        """A subscription, or its end; what is refused is refused with an `E` and a close."""
         asked = json.loads(message)
         refusal = None
         if asked["authorization"] != self.key:
@@ -57,9 +57,14 @@ class TiingoVenue(Venue):
         told = {"response": _SUCCESS, "data": {"subscriptionId": 49_804_739}, "messageType": "I"}
         await line.say(told, _HEARTBEAT)
         names = asked["eventData"]["tickers"]
+        if asked["eventName"] == "unsubscribe":
+            self.unsubscribe(line, [each for each in line.topics if each.name in names])
+            return
         self.subscribe(line, [Topic("quote", name, "Q") for name in names])
         if line.request.path != "/fx":
             self.subscribe(line, [Topic("trade", name, "T") for name in names])
+        if "beating" in line.state:
+            return
         line.state["beating"] = asyncio.create_task(self._beat(line), name="beat")
 
     async def _beat(self, line: Line) -> None:
