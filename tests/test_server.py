@@ -24,6 +24,7 @@ from edc.supervisor import Supervisor
 from tests import harness
 
 PLAIN = {  # name of the family: its labels
+    "edc_alerts": {"event", "outcome"},
     "edc_build_info": {"version", "python", "polars"},
     "edc_feed_market_open": {"feed", "vendor"},
     "edc_feed_connected_timestamp_seconds": {"feed", "vendor"},

@@ -299,6 +299,7 @@ def test_watermarks_follow_their_feed_to_another_instance(tmp_path: Path) -> Non
 
     watermarks.adopt(folders[0], [folders[1]], {"a", "b"})
 
+    main, worker = (Watermarks(tmp_path, folder) for folder in folders)  # of the next run
     fresh = Watermark("v", "s", 100)
     assert main.begin({"a": fresh, "b": fresh}) == {"a": late, "b": late}
     assert worker.begin({"a": fresh, "c": fresh}) == {"a": fresh, "c": late}
