@@ -51,7 +51,7 @@ class Watermarks:
         All are on disk when this returns. A file that cannot be read is set aside, and each feed
         begins a minute before that file was last written. Raises OSError or DiskFailed.
         """
-        self._known = self._load(feeds) | self._known
+        self._known |= self._load(feeds)  # others may have handed theirs over: see adopt
         self.save({name: mark for name, mark in feeds.items() if name not in self._known})
         return {name: self._known[name] for name in feeds}
 
