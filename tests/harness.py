@@ -222,10 +222,10 @@ class Process:
         self._log.close()
         return code
 
-    def wait_for(self, text: str, within: float = 30.0) -> None:
-        """Return once `text` was printed."""
+    def wait_for(self, text: str, within: float = 30.0, times: int = 1) -> None:
+        """Return once `text` was printed that often."""
         end = time.monotonic() + within
-        while text not in self.output:
+        while self.output.count(text) < times:
             if time.monotonic() > end or self.process.poll() is not None:
                 raise AssertionError(f"{text!r} is not in:\n{self.output}")
             time.sleep(0.02)

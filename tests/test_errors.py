@@ -3,7 +3,9 @@
 import pytest
 
 from edc.errors import (
+    BusDown,
     ConfigError,
+    Declined,
     DiskFailed,
     EdcError,
     Fatal,
@@ -65,6 +67,12 @@ SENTENCES: list[tuple[EdcError, int, str]] = [
             "data: instance 'main' is held by process 4711; stop it, or give this one a"
             " storage.instance of its own"
         ),
+    ),
+    (Declined("config.toml: no such feed"), 2, "config.toml: no such feed"),
+    (
+        BusDown("redis://127.0.0.1:6379", "connection refused"),
+        1,
+        "the bus redis://127.0.0.1:6379: connection refused",
     ),
     (
         InstanceHeld("data", "main", None),

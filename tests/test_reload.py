@@ -533,7 +533,7 @@ def test_edc_reload_and_sighup_from_outside(tmp_path: Path) -> None:
         assert refused.stderr == checked.stderr
         assert "threshold_level 3" in refused.stderr
         daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_for("not reloaded, the old config goes on")
+        daemon.wait_for("not reloaded, the old config goes on", times=2)
 
         good.write_text(text.replace('"ethusd"]', '"ethusd", "solusd"]'))
         daemon.process.send_signal(signal.SIGHUP)

@@ -177,7 +177,7 @@ def test_a_worker_that_is_killed_starts_again_and_says_what_it_missed(config: Pa
 
 def test_workers_end_with_their_parent_and_nothing_they_had_is_lost(config: Path) -> None:
     daemon = Daemon(config)
-    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 20)
+    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 5)
     received = events(status)
     pids = [worker["pid"] for worker in status["workers"]]
     daemon.kill()
@@ -202,7 +202,7 @@ def test_workers_end_with_their_parent_and_nothing_they_had_is_lost(config: Path
 def test_fewer_workers_take_over_the_spools_of_more(config: Path) -> None:
     config.write_text(config.read_text().replace("[spool]", '[batch]\nmax_age = "1h"\n[spool]'))
     daemon = Daemon(config, workers=3)
-    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 20)
+    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 5)
     received = events(status)
     for worker in status["workers"]:
         os.kill(worker["pid"], signal.SIGSTOP)  # so that none ends in order
@@ -228,7 +228,7 @@ def test_fewer_workers_take_over_the_spools_of_more(config: Path) -> None:
 
 def test_a_flush_without_a_daemon_recovers_the_spools_of_workers(config: Path) -> None:
     daemon = Daemon(config)
-    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 20)
+    status = daemon.until(lambda now: all_live(now) and min(events(now).values()) > 5)
     for worker in status["workers"]:
         os.kill(worker["pid"], signal.SIGSTOP)
     daemon.kill()

@@ -155,7 +155,9 @@ async def _record(settings: Settings, order: Order) -> int:
         if order.once:
             _refuse_websockets(order.config, planned)
         supervisor = _supervisor(settings, order, planned)
-        signalled = _on_signals(supervisor.stop, supervisor.reload_soon)
+        signalled = _on_signals(
+            supervisor.stop, supervisor.reload_soon, patient=order.share is not None
+        )
         with _live_view(supervisor, settings, order.log_format) as view:
             helper = asyncio.create_task(_refresh(view), name="live view")
             try:
@@ -247,12 +249,19 @@ def _refuse_websockets(config: Path, planned: list[Feed]) -> None:
         )
 
 
-def _on_signals(stop: Callable[[], None], reload: Callable[[], None]) -> list[int]:
-    """First signal: `stop`. Second: the end. The list fills with those; SIGHUP is `reload`."""
+def _on_signals(
+    stop: Callable[[], None], reload: Callable[[], None], *, patient: bool
+) -> list[int]:
+    """First signal: `stop`. Second: the end. The list fills with those; SIGHUP is `reload`.
+
+    A worker is `patient`: the kernel sends its SIGTERM once for each thread of a parent that dies.
+    """
     came: list[int] = []
 
     def on_signal(number: int) -> None:
         came.append(number)
+        if len(came) > 1 and patient:
+            return
         if len(came) > 1:
             err.show_cursor()
             err.print("edc: stopped at once; `edc flush` recovers what is in the spool")
