@@ -71,12 +71,16 @@ async def take_over(settings: Settings, takers: Mapping[str, int]) -> None:
     """Before a start: recover the spools of workers that there are no more, and hand on watermarks.
 
     `takers` are the workers of all feeds that are to run, 0 for this process. Raises InstanceHeld
-    where a worker of an earlier run is still there after half a minute, else what recovering does.
+    where another daemon runs, or a worker of an earlier run is still there after half a minute;
+    else what recovering does.
     """
     storage = settings.storage
     left = members(storage.home, storage.instance)
     if not left:
         return
+    own = Spool(storage.home, storage.instance)
+    own.open()  # their daemon is not waited for, should it live
+    own.close()
     present = set(takers.values())
     for number, instance in left.items():
         if number not in present:

@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from edc import logs
+from tests.harness import Process
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -37,6 +39,13 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     monkeypatch.setattr(logs.redact, "_secrets", [])
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """No process of a test outlives it."""
+    yield
+    Process.end_all()
 
 
 @pytest.fixture(params=["websockets", "picows"])

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import polars as pl
 from aiohttp import web
@@ -196,6 +196,9 @@ class Script:
 class Process:
     """A command in a process of its own; `output` is all it printed, both streams."""
 
+    started: ClassVar[list["Process"]] = []
+    """All since the last `end_all`."""
+
     def __init__(
         self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, module: str = "edc"
     ) -> None:
@@ -208,6 +211,15 @@ class Process:
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
+        self.started.append(self)
+
+    @classmethod
+    def end_all(cls) -> None:
+        """Kill what still runs: a test that failed leaves nothing that slows down the others."""
+        for each in cls.started:
+            each.process.kill()
+            each.wait()
+        cls.started.clear()
 
     @property
     def output(self) -> str:

@@ -49,7 +49,7 @@ class Faults:
 
 
 class TiingoSimulator:
-    """A server on 127.0.0.1. `rate` is events a second on each channel, `events` how many in all.
+    """A server on 127.0.0.1, with `rate` events a second on each connection and `events` in all.
 
     With `record`, `frames` keeps every data frame sent, in order, repetitions included. `market`
     gives the threshold level of each service that has one; what they do and did is in `markets`,
@@ -249,7 +249,7 @@ class TiingoSimulator:
         tape = self._tapes[service]
         loop = asyncio.get_running_loop()
         started = spoke = loop.time()
-        first = tape.sent
+        sent = 0  # on this connection: another one's pace is its own
 
         def made(number: int) -> list[bytes]:
             return [tape.next(level, tickers).payload for _ in range(number)]
@@ -261,13 +261,14 @@ class TiingoSimulator:
             if now - spoke >= self._heartbeat:
                 spoke = now
                 await socket.send_json(_HEARTBEAT)
-            owed = int((now - started) * self._rate) + first - tape.sent
+            owed = int((now - started) * self._rate) - sent
             if transport.get_write_buffer_size() > _MOST_BUFFERED or self.faults.mute:
                 owed = 0
             if self._events is not None:
                 owed = min(owed, self._events - tape.sent)
             for number in self._pieces(tape.sent, min(owed, _MOST_AT_ONCE)):
                 self._write(transport, service, made(number))
+                sent += number
                 if tape.sent in self.faults.insert:
                     self._write(transport, service, [self.faults.insert[tape.sent]])
                 if tape.sent in self.faults.cut_after:
