@@ -197,7 +197,7 @@ class Process:
     """A command in a process of its own; `output` is all it printed, both streams."""
 
     started: ClassVar[list["Process"]] = []
-    """All since the last `end_all`."""
+    """All that no test has ended with."""
 
     def __init__(
         self, *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, module: str = "edc"
@@ -214,12 +214,12 @@ class Process:
         self.started.append(self)
 
     @classmethod
-    def end_all(cls) -> None:
-        """Kill what still runs: a test that failed leaves nothing that slows down the others."""
-        for each in cls.started:
+    def end_since(cls, number: int) -> None:
+        """Kill those that were started after so many: they would slow down what comes next."""
+        for each in cls.started[number:]:
             each.process.kill()
             each.wait()
-        cls.started.clear()
+        del cls.started[number:]
 
     @property
     def output(self) -> str:
