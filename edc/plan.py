@@ -167,8 +167,17 @@ def _section(settings: Settings, path: Path, name: str) -> _Section:
         )
     key = _key(path, vendor_name, vendor, vendor_options, "key")
     secret = _key(path, vendor_name, vendor, vendor_options, "secret")
-    plan = FeedPlan(vendor_name, vendor_options, options, key, secret, written)
+    listed = _is_listed(vendor, vendor_options, options.channel)
+    plan = FeedPlan(vendor_name, vendor_options, options, key, secret, written, listed=listed)
+    try:
+        vendor.build(plan)
+    except ConfigError as error:
+        raise ConfigError(f"{place} {error.place}", error.problem, error.mend) from None
     return _Section(name, vendor, plan)
+
+
+def _is_listed(vendor: Vendor, options: VendorOptions, channel: str) -> bool:
+    return vendor.instruments is not None and bool(vendor.instruments.requests(options, channel))
 
 
 def _check_no_webhooks(settings: Settings, place: str, names: Iterable[str]) -> None:

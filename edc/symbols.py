@@ -1,11 +1,12 @@
 """Symbols, both ways: the lake's one spelling, and what each vendor calls the same thing."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import polars as pl
 
 from edc.adapters import FeedPlan
-from edc.errors import Skippable
+from edc.errors import ConfigError, Skippable
 from edc.events import spell
 from edc.wire import Values, renamed
 
@@ -17,7 +18,7 @@ QUOTES = (
 )
 """What pairs are quoted in; it says where a pair written in one word is parted."""
 
-_SEPARATORS = "/-_:"
+_SEPARATORS = r"[/\-_:]"
 _MOST_KNOWN = 100_000
 
 
@@ -25,18 +26,20 @@ def parted(symbol: str, written: str = "") -> tuple[str, str]:
     """Base and quote currency of a pair, in upper case: `btcusdt` is `("BTC", "USDT")`.
 
     `written` may say where it is parted, as `BTC-USDT` does; else the longest currency that pairs
-    are quoted in is taken off the end. Raises ValueError where there is none.
+    are quoted in is taken off the end. Raises ValueError where there is none, or where it is parted
+    more than once.
     """
-    for mark in _SEPARATORS:
-        base, found, quote = written.partition(mark)
-        if found and base and quote:
-            return base.upper(), quote.upper()
+    parts = [part for part in re.split(_SEPARATORS, written) if part]
+    if len(parts) == 2:  # noqa: PLR2004 - a pair
+        return parts[0].upper(), parts[1].upper()
+    if len(parts) > 2:  # noqa: PLR2004 - more than a pair
+        raise ValueError(f"{written!r} is no pair of currencies")
     for quote in sorted(QUOTES, key=len, reverse=True):
         if symbol.endswith(quote) and symbol != quote:
             return symbol.removesuffix(quote).upper(), quote.upper()
     if len(symbol) == 6:  # noqa: PLR2004 - two ISO 4217 codes
         return symbol[:3].upper(), symbol[3:].upper()
-    raise ValueError(f"{symbol!r} is no pair of currencies; write it like BASE/QUOTE")
+    raise ValueError(f"{symbol!r} is no pair of currencies")
 
 
 def usual_pair(symbol: str, codes: Mapping[str, str]) -> str:
@@ -54,12 +57,19 @@ def share_class(symbol: str, mark: str) -> str:
     return symbol.upper().replace("-", mark)
 
 
-def _called(call: Callable[[str, str, str], str], symbol: str, kind: str, written: str) -> str:
-    """The vendor's name by spelling; of what cannot be spelled, a name that it will refuse."""
+def _called(plan: FeedPlan, call: Callable[[str, str, str], str], symbol: str, kind: str) -> str:
+    """The vendor's name by spelling.
+
+    What cannot be spelled is for the vendor's list to say: until it is known, a name that will be
+    refused. Raises ConfigError where there is no list.
+    """
+    written = plan.written.get(symbol, symbol)
     try:
         return call(symbol, kind, written)
-    except ValueError:
-        return written.upper()
+    except ValueError as error:
+        if plan.listed:
+            return written.upper()
+        raise ConfigError("symbols", str(error), "write it like BASE/QUOTE") from None
 
 
 class Symbols:
@@ -82,9 +92,7 @@ class Symbols:
                 if symbol == "*":
                     self.everything, self._other = True, asset_type
                     continue
-                name = plan.names.get(symbol) or _called(
-                    call, symbol, asset_type, plan.written.get(symbol, symbol)
-                )
+                name = plan.names.get(symbol) or _called(plan, call, symbol, asset_type)
                 self.names.append(name)
                 self._listed[name] = (symbol, asset_type)
         self._known = dict(self._listed)

@@ -101,7 +101,8 @@ def test_every_channel_of_every_vendor_is_in_its_fixture() -> None:
         assert seen == set(adapters.load(vendor).channels), vendor
 
 
-def _feeds() -> list[tuple[str, dict[str, Any]]]:
+def feeds_of_fixtures() -> list[tuple[str, dict[str, Any]]]:
+    """Every vendor and feed that a line of a fixture is of, once."""
     unique = {
         (str(case.values[0]), json.dumps(case.values[1]["feed"]))
         for case in CASES
@@ -123,7 +124,7 @@ _JSON = st.recursive(
 _NOISE = st.binary(max_size=200) | _JSON.map(lambda value: json.dumps(value).encode())
 
 
-@pytest.mark.parametrize(("vendor", "feed"), _feeds())
+@pytest.mark.parametrize(("vendor", "feed"), feeds_of_fixtures())
 @settings(max_examples=100, deadline=None)
 @given(data=_NOISE, status=st.sampled_from([0, 200, 301, 403, 429, 500]))
 def test_noise_yields_only_documented_errors(

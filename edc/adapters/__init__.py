@@ -396,7 +396,7 @@ class FeedPlan:
     """All that an adapter is built from. `vendor` is the name that the rows will carry.
 
     `written` has the symbols as the config writes them, `names` what the vendor calls them where
-    it has listed what it trades; both by our spelling.
+    it has listed what it trades; both by our spelling. `listed` is true where it does list that.
     """
 
     vendor: str
@@ -406,6 +406,7 @@ class FeedPlan:
     secret: str = ""
     written: Mapping[str, str] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    listed: bool = False
 
 
 class Instrument(NamedTuple):
@@ -435,7 +436,9 @@ class Instruments:
 class Vendor:
     """A vendor: its channels, its options, and how to build an adapter for a connection.
 
-    A feed with more symbols than `most_symbols` says for its options takes several connections.
+    `build` does no I/O; it raises ConfigError, whose place is a key of the feed's section, where a
+    symbol is none that the vendor could have. A feed with more symbols than `most_symbols` says for
+    its options takes several connections.
     `usual` gives a pair, written with the vendor's own codes, as all others write it.
     """
 
