@@ -15,6 +15,7 @@ decimal     digits, perhaps with a fraction                            Float64, 
 integer     up to 18 digits                                            Int64
 flag        true or false                                              Boolean
 iso         an ISO 8601 time with six digits of fraction and a zone    Int64, ns since the epoch
+zulu        one in UTC, `Z`, with up to nine digits or no fraction     Int64, ns since the epoch
 """
 
 import io
@@ -24,13 +25,14 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from edc.times import iso_times
+from edc.times import iso_times, utc_times
 
 Cells = Mapping[str, pl.Series]
 """The fields of many texts, by name."""
 
 _REAL = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?"
 _TWO = "[0-9][0-9]"
+_MOMENT = f"[0-9]{{4}}-{_TWO}-{_TWO}T{_TWO}:{_TWO}:{_TWO}"
 _KINDS = {
     "word": r"[0-9A-Za-z._:/-]+",
     "text": r"[ -!#-+\--\[\]-~]*",
@@ -39,7 +41,8 @@ _KINDS = {
     "decimal": r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?",
     "integer": r"(?:0|[1-9][0-9]{0,17})",
     "flag": "(?:true|false)",
-    "iso": rf"[0-9]{{4}}-{_TWO}-{_TWO}T{_TWO}:{_TWO}:{_TWO}\.[0-9]{{6}}(?:Z|[+-]{_TWO}:{_TWO})",
+    "iso": rf"{_MOMENT}\.[0-9]{{6}}(?:Z|[+-]{_TWO}:{_TWO})",
+    "zulu": rf"{_MOMENT}(?:\.[0-9]{{1,9}})?Z",
 }
 _NUMBERS: dict[str, pl.DataType] = dict.fromkeys(("real", "real?", "decimal"), pl.Float64())
 _NUMBERS["integer"] = pl.Int64()
@@ -76,6 +79,8 @@ class _Cell:
                 column = column == "true"
             elif self.kind == "iso":
                 column = iso_times(column)
+            elif self.kind == "zulu":
+                column = utc_times(column)
         if self.kind != "real?" and column.null_count():
             raise ValueError(f"{self.name} is missing")
         if column.dtype == pl.Float64 and not _is_finite(column):

@@ -232,8 +232,8 @@ class Ingest:
         Only the last frame is read, which tells how far the feed has got.
         """
         try:
-            parts = short.parted(frames)
-            events = line.decode(Frame(frames[-1], received_ns, line.origin.epoch))
+            parts, latest = short.parted(frames)
+            events = line.decode(Frame(latest, received_ns, line.origin.epoch))
             last = events[-1].event_time
             return (parts, last) if self._follow(parts, line.origin.epoch) else None
         except Exception:  # noqa: BLE001 - the long way says what it is, frame by frame

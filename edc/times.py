@@ -84,6 +84,25 @@ def iso_times(texts: pl.Series) -> pl.Series:
         raise ValueError(f"not an ISO time among {len(texts)}: {error}") from None
 
 
+def utc_times(texts: pl.Series) -> pl.Series:
+    """As `parse_iso`, for many in UTC (`Z`) with up to nine digits of fraction, or none: Int64.
+
+    Raises ValueError where one is no time.
+    """
+    if texts.is_empty():
+        return pl.Series(dtype=pl.Int64)
+    try:
+        fraction = texts.str.slice(20).str.head(-1).str.pad_end(9, "0").cast(pl.Int64)
+        second = texts[0][:19]
+        if texts.str.starts_with(second).all():
+            return fraction + parse_iso(f"{second}Z")
+        whole = texts.str.head(19)
+        starts = {each: parse_iso(f"{each}Z") for each in whole.unique()}
+        return fraction + whole.replace_strict(starts, return_dtype=pl.Int64)
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"not a time in UTC among {len(texts)}: {error}") from None
+
+
 def format_iso(ns: int) -> str:
     """`ns` as ISO 8601 in UTC with nine fraction digits: the inverse of `parse_iso`."""
     seconds, fraction = divmod(ns, SECOND)

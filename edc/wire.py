@@ -46,24 +46,33 @@ Parts = Sequence[tuple[Wire, Sequence[bytes]]]
 class Short:
     """Which frames go the short way: those of which some bytes, `where`, are among the keys.
 
-    What a key does not prove is proven when the rows are made.
+    What a key does not prove is proven when the rows are made. Where a frame holds many messages,
+    `apart` makes as many frames of it, which say the same; it raises KeyError where it cannot.
     """
 
-    def __init__(self, where: slice, wires: Mapping[bytes, Wire]) -> None:
+    def __init__(
+        self,
+        where: slice,
+        wires: Mapping[bytes, Wire],
+        apart: Callable[[bytes], Sequence[bytes]] | None = None,
+    ) -> None:
         self._where = where
         self._wires = wires
+        self._apart = apart
 
-    def parted(self, frames: Sequence[bytes]) -> Parts:
-        """The frames of each table, in the order of receipt.
+    def parted(self, frames: Sequence[bytes]) -> tuple[Parts, bytes]:
+        """The frames of each table, in the order of receipt, and the last of all.
 
         Raises KeyError where one goes the long way: then all of them do.
         """
+        if self._apart is not None:
+            frames = [*chain.from_iterable(map(self._apart, frames))]
         where = self._where
         parts: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
         append = {key: parts[wire].append for key, wire in self._wires.items()}
         for frame in frames:
             append[frame[where]](frame)
-        return [(wire, some) for wire, some in parts.items() if some]
+        return [(wire, some) for wire, some in parts.items() if some], frames[-1]
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -20,7 +20,7 @@ from edc.ingest import Ingest
 from edc.ledger import Ledger
 from edc.metrics import FeedStats
 from edc.queues import Queue, WhenFull
-from edc.times import SECOND, iso_times, parse_iso
+from edc.times import SECOND, iso_times, parse_iso, utc_times
 from edc.transport import Frame
 from edc.wire import Batch
 from tests.test_adapters import build
@@ -36,7 +36,10 @@ FEEDS: dict[str, dict[str, Any]] = {
         "symbols": {"crypto": ["btcusdt", "ethbtc"]},
         "streams": ["trade", "aggTrade", "bookTicker"],
     },
+    "sip": {"channel": "sip", "symbols": {"stock": ["aapl", "brk-b"]}},
 }
+VENDORS = {"spot": "binance", "sip": "alpaca"}
+"""Of the feeds that are not Tiingo's."""
 
 NUMBERS = st.none() | st.just(0) | st.just(0.0) | st.floats(1e-9, 1e9) | st.integers(0, 10**6)
 TICKERS = st.sampled_from(
@@ -92,7 +95,7 @@ class Feed:
     def __init__(
         self, folder: Path, feed: str = "crypto", *, live: bool = True, short: bool = True
     ) -> None:
-        vendor = "binance" if feed == "spot" else "tiingo"
+        vendor = VENDORS.get(feed, "tiingo")
         self.adapter = build(vendor, FEEDS[feed])
         if not short:
             self.adapter.short = None  # type: ignore[attr-defined]
@@ -385,6 +388,156 @@ def _compare_with_the_long_way(
     assert ledger[0] == ledger[1]
     assert feeds[0].ingest.reach() <= feeds[1].ingest.reach()
     return feeds
+
+
+EXCHANGE = st.sampled_from(["V", "D", "", " "])
+CONDITIONS = st.lists(st.sampled_from(["@", "I", " ", "F T", "R"]), max_size=5)
+MOMENT = st.sampled_from(
+    [
+        "2026-02-13T18:09:22Z",
+        "2026-02-13T18:09:22.1Z",
+        "2026-02-13T18:09:22.66805Z",
+        "2026-02-13T18:09:23.123456789Z",
+        "2026-02-13T18:09:22.000000001Z",
+        "2026-02-13T13:09:22.5-05:00",
+    ]
+)
+PRICE = st.sampled_from([0, 0.0, 1, 126.55, 1e-7, 133.85])
+SIP_TRADE = st.fixed_dictionaries(
+    {
+        "T": st.just("t"),
+        "S": st.sampled_from(["AAPL", "BRK.B"]),
+        "i": st.integers(0, 10**17),
+        "x": EXCHANGE,
+        "p": PRICE,
+        "s": st.integers(1, 500) | st.just(0.5),
+        "c": CONDITIONS,
+        "z": st.just("C"),
+        "t": MOMENT,
+    }
+)
+SIP_QUOTE = st.fixed_dictionaries(
+    {
+        "T": st.just("q"),
+        "S": st.sampled_from(["AAPL", "BRK.B"]),
+        "bx": EXCHANGE,
+        "bp": PRICE,
+        "bs": st.integers(0, 90),
+        "ax": EXCHANGE,
+        "ap": PRICE,
+        "as": st.integers(0, 90),
+        "c": CONDITIONS,
+        "z": st.just("A"),
+        "t": MOMENT,
+    }
+)
+SIP_OTHERS = st.sampled_from(
+    [
+        {"T": "t", "S": "MSFT", "i": 1, "x": "V", "p": 1, "s": 1, "c": ["@"], "z": "C"},
+        {"T": "t", "S": "MSFT", "i": 1, "p": 1, "s": 1, "t": "2026-02-13T18:09:22Z"},
+        {"T": "q", "S": "AAPL", "bp": 1.5, "bs": 2, "t": "2026-02-13T18:09:22Z"},
+        {
+            "T": "t",
+            "S": "AAPL",
+            "i": 1,
+            "x": '"},{"T":"',
+            "p": 1,
+            "s": 1,
+            "t": "2026-02-13T18:09:22Z",
+        },
+        {"T": "t", "S": "AAPL", "i": 1, "p": 1e301, "s": 1, "t": "2026-02-30T18:09:22Z"},
+        {"T": "x", "S": "AAPL", "i": 1, "x": "V", "p": 1, "s": 1, "t": "2026-02-13T18:09:22Z"},
+        {"T": "s", "S": "AAPL"},
+    ]
+)
+
+
+def old_order(message: dict[str, Any]) -> dict[str, Any]:
+    """The same, in the order in which the vendor wrote it in 2021."""
+    first = ("T", "i", "S", "x", "p") if message["T"] == "t" else ("T", "S", "bx", "bp")
+    last = ("t", "c", "z")
+    middle = [key for key in message if key not in (*first, *last)]
+    return {key: message[key] for key in (*first, *middle, *last)}
+
+
+def sip(*messages: dict[str, Any], indent: int | None = None) -> bytes:
+    """A frame of Alpaca."""
+    separators = (",", ":") if indent is None else None
+    return json.dumps(messages, separators=separators, indent=indent).encode()
+
+
+@PROPERTY
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(SIP_TRADE | SIP_QUOTE | SIP_TRADE.map(old_order) | SIP_QUOTE.map(old_order)),
+            st.none() | SIP_OTHERS,
+            st.booleans(),
+        ).filter(lambda frame: frame[0] or frame[1]),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(1, 4),
+)
+def test_alpaca_makes_the_same_rows_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, frames: list[Any], at_once: int
+) -> None:
+    """At most one message of a frame has no row: each counts by itself, or the frame as a whole."""
+    made = []
+    for messages, other, first in frames:
+        some = [] if other is None else [other]
+        made.append(sip(*some, *messages) if first else sip(*messages, *some))
+    _compare_with_the_long_way(tmp_path_factory.mktemp("dead"), "sip", made, at_once)
+
+
+@pytest.mark.parametrize("order", [dict, old_order])
+@pytest.mark.parametrize("conditions", [1, 2, 3, 4])
+def test_an_array_of_alpaca_goes_the_short_way(tmp_path: Path, order: Any, conditions: int) -> None:
+    feed = Feed(tmp_path, "sip")
+    codes = ["@", " ", "I", "T"][:conditions]
+    same = {"c": codes, "z": "C", "t": "2026-02-13T18:09:22.00000008Z"}
+    trade = {"T": "t", "S": "BRK.B", "i": 52983525029461, "x": "V", "p": 126.55, "s": 3, **same}
+    quote = {"T": "q", "S": "AAPL", "bx": "U", "bp": 87.66, "bs": 1, "ax": "", "ap": 0, "as": 4}
+
+    feed.receive([sip(order(trade), order(quote | same), order(trade))])
+    trades, quotes = (list(feed.queues[kind].drain()) for kind in ("trade", "quote"))
+    assert [[type(each) for each in some] for some in (trades, quotes)] == [[Batch], [Batch]]
+    made = [make_chunk(*each, ZONE) for each in (("trade", trades), ("quote", quotes))]
+
+    assert [each.unread for each in made] == [[], []]
+    row = made[0].frame.row(1, named=True)
+    told = {1: "@", 2: "@", 3: "@,I", 4: "@,I,T"}[conditions]
+    assert (row["symbol"], row["asset_type"], row["last_price"], row["last_size"]) == (
+        *("brk-b", "stock", 126.55, 3),
+    )
+    assert (row["trade_id"], row["exchange"], row["conditions"]) == ("52983525029461", "V", told)
+    row = made[1].frame.row(0, named=True)
+    assert (row["symbol"], row["bid"], row["bid_size"], row["ask"]) == ("aapl", 87.66, 100, None)
+    assert (row["bid_exchange"], row["ask_exchange"]) == ("U", None)
+    assert made[1].frame["event_time"].to_physical().item() == START + 80
+
+
+def test_an_array_that_is_laid_out_goes_the_long_way(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, "sip")
+    quote = {"T": "q", "S": "AAPL", "bp": 1.5, "bs": 2, "t": "2026-02-13T18:09:22Z"}
+
+    feed.receive([sip(quote, quote, indent=1)])
+
+    assert len(list(feed.queues["quote"].drain())) == 2
+
+
+@PROPERTY
+@given(st.lists(MOMENT.filter(lambda text: text.endswith("Z")), max_size=6))
+def test_many_times_in_utc_are_read_as_one_is(texts: list[str]) -> None:
+    expected = [parse_iso(text) for text in texts]
+    assert utc_times(pl.Series(texts, dtype=pl.String)).to_list() == expected
+
+
+@pytest.mark.parametrize("text", ["2026-02-30T18:09:22.5Z", "2026-02-13T24:09:22Z", "x"])
+def test_a_time_in_utc_that_there_is_not_is_none(text: str) -> None:
+    for others in ([], ["2026-02-13T18:09:22Z"]):
+        with pytest.raises(ValueError):  # noqa: PT011 - the type is the promise
+            utc_times(pl.Series([*others, text]))
 
 
 def test_numbers_without_a_jump_go_the_short_way_and_a_jump_is_told(tmp_path: Path) -> None:

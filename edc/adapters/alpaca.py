@@ -47,6 +47,7 @@ from edc.adapters import (
     Vendor,
     WebsocketUrl,
 )
+from edc.alpaca_short import short_way
 from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
@@ -310,6 +311,8 @@ class AlpacaStream:
         self._history = _History(plan, self._makes)
         self.history_every = _History.every
         self.spans = self._history.spans
+        commonest = not (self._binary or self._makes.crypto)
+        self.short = short_way(self._makes.rows, options.lot) if commonest else None
         symbols = self._makes.rows.symbols
         self.topics = {
             f"{kind} {name}": symbols.of(name)[0] for name in symbols.names for kind in options.take

@@ -150,8 +150,8 @@ def _alpaca(made: Made) -> object:
         bid = {"bx": rng.choice(_TAPES), "bp": price, "bs": size}
         ask = {"ax": rng.choice(_TAPES), "ap": round(price + 0.01, 2), "as": size + 1}
         return {"T": "q", "S": made.symbol, **bid, **ask, "c": ["R"], "z": "C", "t": stamp}
-    trade = {"T": "t", "S": made.symbol, "i": made.number + 52_983_525_000_000, "p": price}
-    more = {"s": size, "x": rng.choice(_TAPES), "c": ["@", "I"], "z": "C", "t": stamp}
+    trade = {"T": "t", "S": made.symbol, "i": made.number + 52_983_525_000_000}
+    more = {"x": rng.choice(_TAPES), "p": price, "s": size, "c": ["@", "I"], "z": "C", "t": stamp}
     return trade | more
 
 
