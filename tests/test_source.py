@@ -68,6 +68,7 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
+    "edc.alpaca_short": ("forms", "rows", "wire"),
     "edc.binance_short": ("binance_wire", "forms", "rows", "wire"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
@@ -329,6 +330,7 @@ SEES = {
 VENDOR_SEES = (
     *(
         "adapters",
+        "alpaca_short",
         "binance_short",
         "binance_wire",
         "book",
