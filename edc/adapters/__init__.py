@@ -16,7 +16,7 @@ through the entry-point group `edc.adapters`; one is imported only when the conf
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from ipaddress import ip_network
@@ -240,7 +240,27 @@ class StreamAdapter(Adapter, Protocol):
         ...
 
     def refusal(self, status: int, body: str) -> EdcError:
-        """What an answer with another status than 200 means."""
+        """What an answer with another status than 200 means; Refused only where it `Sifts`."""
+        ...
+
+
+@runtime_checkable
+class Sifts(Protocol):
+    """A streaming adapter whose vendor refuses all that is asked for because of one bad symbol.
+
+    Which one it is, is not said: it is found by asking for parts of them.
+    """
+
+    request_every: float
+    """Seconds between two requests of `sift`."""
+    refused: Mapping[str, str]
+    """The symbols that `request` leaves out, each with what the vendor says about it."""
+
+    def sift(self) -> Generator[Request, Frame, None]:
+        """Ask until it is known which symbols are bad; afterwards at least one more is `refused`.
+
+        Raises Fatal where nothing is left, and whatever else an answer means.
+        """
         ...
 
 

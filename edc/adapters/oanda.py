@@ -10,12 +10,14 @@ and ask are the best, and a list may be empty. `liquidity` is in units of the ba
 * `closeoutBid` and `closeoutAsk` are for margins, and no quotes.
 * The vendor's servers refuse with 5xx, and 520, around weekends: that is tried again. Even 401 and
   403 come and go during maintenance, so a refusal is believed the fifth time in a row.
+* One bad instrument, and the whole request is refused: 400, `Invalid value specified for
+  'instruments'`, without its name. Which one it is is asked by REST, in halves; it is left out.
 * Times are RFC 3339, or, where somebody asked for it, seconds with nine digits (`UNIX`).
 * UNCONFIRMED: that a heartbeat comes every five seconds; after fifteen without a line the
   connection is taken for dead. That an account may have twenty streams.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -33,17 +35,17 @@ from edc.adapters import (
     Vendor,
     VendorOptions,
 )
-from edc.errors import EdcError, Fatal, Retriable, Skippable
+from edc.errors import EdcError, Fatal, Refused, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, each, refused
+from edc.rows import Asked, Rows, each, refused
 from edc.symbols import Symbols, parted
 from edc.times import SECOND, exact_instant, parse_iso
 from edc.transport import Frame, Request
 
 
 class OandaVendorOptions(VendorOptions):
-    """`[vendors.oanda]`. Of practice accounts: stream-fxpractice and api-fxpractice."""
+    """`[vendors.oanda]`. Of practice accounts: stream-fxpractice and api-fxpractice, both."""
 
     stream_url: HttpUrl = "https://stream-fxtrade.oanda.com"
     rest_url: HttpUrl = "https://api-fxtrade.oanda.com"
@@ -78,6 +80,9 @@ class _Answered(Struct, rename="camel"):
 
 _DOUBTS = 4
 """Refusals in a row that are not believed yet."""
+_BAD_REQUEST = 400
+_BETWEEN = 0.02
+"""Seconds from one request to the next: half as often as the vendor recommends at the most."""
 _LIMITED_FOR = 1.0
 """Seconds: the vendor's limits are for a second each."""
 _price = msgspec.json.Decoder(_Price, strict=False).decode
@@ -90,14 +95,28 @@ class _Makes:
         def call(symbol: str, _type: str, written: str) -> str:
             return "_".join(parted(symbol, written))
 
+        assert isinstance(plan.vendor_options, OandaVendorOptions)
         assert isinstance(plan.options, OandaFeedOptions)
+        options = plan.vendor_options
         self._rows = Rows(Symbols(plan, call))
-        self.path = f"/v3/accounts/{plan.options.account}/pricing"
-        self.params = {"instruments": ",".join(self._rows.symbols.names)}
-        self.headers = {
+        self.symbols = self._rows.symbols
+        path = f"/v3/accounts/{plan.options.account}/pricing"
+        self._stream_url = f"{options.stream_url}{path}/stream"
+        self._rest_url = f"{options.rest_url}{path}"
+        self._headers = {
             "Authorization": f"Bearer {plan.key}",
             "Accept-Datetime-Format": "RFC3339",
         }
+
+    def stream(self, names: Sequence[str]) -> Request:
+        """For the prices of instruments as they change, with a snapshot first."""
+        params = {"instruments": ",".join(names), "snapshot": "true"}
+        return Request(self._stream_url, params, self._headers)
+
+    def prices(self, names: Sequence[str]) -> Request:
+        """For the prices as they are; `about` says of which instruments."""
+        listed = ",".join(names)
+        return Request(self._rest_url, {"instruments": listed}, self._headers, listed)
 
     def of(self, data: Raw | bytes) -> Iterator[Event]:
         """The quote of a PRICE, nothing for a HEARTBEAT."""
@@ -125,30 +144,77 @@ def _doubted(error: EdcError | None) -> EdcError | None:
     return Fatal(error.problem, error.mend, _DOUBTS) if isinstance(error, Fatal) else error
 
 
+def _answered(frame: Frame) -> _Answered:
+    """A polled answer. Raises what it means if it has no prices; Refused for a bad instrument."""
+    try:
+        said = msgspec.json.decode(frame.data, type=_Answered)
+    except UNREADABLE as error:
+        wrong = _doubted(refused(frame, "OANDA", frame.data.decode(errors="replace")))
+        raise wrong or Skippable("malformed", str(error)) from None
+    if _is_of_instruments(frame.status, said.error_message):
+        raise Refused((), f"OANDA answered {frame.status}: {said.error_message}")
+    wrong = _doubted(refused(frame, "OANDA", said.error_message, wait=_LIMITED_FOR))
+    if wrong is not None:
+        raise wrong
+    return said
+
+
+def _is_of_instruments(status: int, said: str) -> bool:
+    """True where the key and the account are good, and some instrument is none of the vendor's."""
+    return status == _BAD_REQUEST and "instrument" in said.lower()
+
+
 class OandaStream:
     """The stream of some instruments."""
 
     beats_within = 15.0
+    request_every = _BETWEEN
 
     def __init__(self, plan: FeedPlan) -> None:
-        assert isinstance(plan.vendor_options, OandaVendorOptions)
         options = plan.options
-        self._url = plan.vendor_options.stream_url
         self._makes = _Makes(plan)
+        self._names = list(self._makes.symbols.names)
+        self.refused: dict[str, str] = {}
         self.silence = Silence(options.stale_after, options.first_data_within)
 
     def request(self) -> Request:
-        """One for all instruments, with a snapshot."""
-        makes = self._makes
-        params = {**makes.params, "snapshot": "true"}
-        return Request(f"{self._url}{makes.path}/stream", params, makes.headers)
+        """One for all instruments."""
+        return self._makes.stream(self._names)
 
     def refusal(self, status: int, body: str) -> EdcError:
         """What an answer that is no stream means."""
+        if _is_of_instruments(status, body):
+            return Refused((), f"OANDA answered {status}: {body}")
         told = _doubted(refused(Frame(b"", 0, 0, status), "OANDA", body, wait=_LIMITED_FOR))
         if told is None or status >= 500:  # noqa: PLR2004 - HTTP's
             return Retriable("refused", f"OANDA answered {status}: {body}")
         return told
+
+    def sift(self) -> Generator[Request, Frame, None]:
+        """Find the instruments that the vendor does not have; the stream is asked for the others.
+
+        Raises Fatal where it has none of them, Retriable where it has all after all.
+        """
+        found = yield from self._bad(self._names)
+        if not found:
+            raise Retriable("refused", "OANDA refuses the stream of what it has prices of")
+        if len(found) == len(self._names):
+            raise Fatal("; ".join(found.values()), "correct the feed's symbols", _DOUBTS)
+        self._names = [name for name in self._names if name not in found]
+        self.refused |= {self._makes.symbols.of(name)[0]: said for name, said in found.items()}
+
+    def _bad(self, names: Sequence[str]) -> Generator[Request, Frame, dict[str, str]]:
+        """Those that are refused by themselves, each with what is said."""
+        frame = yield self._makes.prices(names)
+        try:
+            _answered(frame)
+        except Refused as error:
+            if len(names) == 1:
+                return {names[0]: f"{names[0]}: {error.problem}"}
+            middle = len(names) // 2
+            found = yield from self._bad(names[:middle])
+            return found | (yield from self._bad(names[middle:]))
+        return {}
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The quote of a line."""
@@ -161,27 +227,26 @@ class OandaStream:
 class OandaRest:
     """The prices of some instruments."""
 
+    request_every = _BETWEEN
+
     def __init__(self, plan: FeedPlan) -> None:
         assert isinstance(plan.options, OandaFeedOptions)
         self.interval = plan.options.interval
-        self._url = str(plan.vendor_options.rest_url)
         self._makes = _Makes(plan)
+        symbols = self._makes.symbols
+        self._asked = Asked(symbols, len(symbols.names))
 
     def requests(self) -> Sequence[Request]:
-        """One for all."""
-        makes = self._makes
-        return [Request(f"{self._url}{makes.path}", makes.params, makes.headers)]
+        """One for all; more once some of them were refused."""
+        return [self._makes.prices(names) for names in self._asked.pieces()]
 
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The quotes of an answer."""
         try:
-            said = msgspec.json.decode(frame.data, type=_Answered)
-        except UNREADABLE as error:
-            wrong = _doubted(refused(frame, "OANDA", frame.data.decode(errors="replace")))
-            raise wrong or Skippable("malformed", str(error)) from None
-        wrong = _doubted(refused(frame, "OANDA", said.error_message, wait=_LIMITED_FOR))
-        if wrong is not None:
-            raise wrong
+            said = _answered(frame)
+        except Refused as error:
+            none = Fatal(error.problem, "correct the feed's symbols", _DOUBTS)
+            raise self._asked.refuse_whole(frame.about.split(","), none) from None
         return each(said.prices, self._makes.of)
 
 

@@ -1,15 +1,16 @@
 """The streaming transport: one GET whose answer does not end, a frame for each of its lines.
 
 Chunks of HTTP are no lines: what a chunk leaves open goes on in the next one, in the middle of a
-character if need be. Empty lines and carriage returns are left out.
+character if need be. Empty lines and carriage returns are left out. Where the vendor refuses all
+for a symbol that it does not name, the adapter asks which one it is, and the rest is asked for.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 
-from edc.adapters import FeedPlan, StreamAdapter
-from edc.errors import Retriable
+from edc.adapters import FeedPlan, Sifts, StreamAdapter
+from edc.errors import EdcError, Refused, Retriable
 from edc.staleness import Pulse, Watchdog
 from edc.transport import Frame, Receiver, fetch
 from edc.transport.sockets import MOST_BYTES, Timing
@@ -65,24 +66,46 @@ class StreamTransport:
 
     async def _read(self, receiver: Receiver) -> None:
         """Deliver lines; always ends by raising."""
-        request = self._adapter.request()
+        adapter = self._adapter
         try:
-            async with (
-                fetch.client() as client,
-                client.stream(
-                    "GET", request.url, params=request.params, headers=request.headers
-                ) as response,
-            ):
-                if response.status_code != 200:  # noqa: PLR2004 - HTTP's
-                    body = (await response.aread())[:300].decode(errors="replace")
-                    raise self._adapter.refusal(response.status_code, body)
-                await self._deliver(response.aiter_bytes(), receiver)
+            async with fetch.client() as client:
+                while True:
+                    refusal = await self._asked(client, receiver)
+                    if not (isinstance(refusal, Refused) and isinstance(adapter, Sifts)):
+                        raise refusal
+                    await self._sift(client, adapter)
         except Exception as error:
             raise fetch.translated(error) from error
-        raise Retriable("disconnected", "the vendor ended the stream")
+
+    async def _asked(self, client: fetch.Client, receiver: Receiver) -> EdcError:
+        """Why the stream was refused; where it was not, ends by raising."""
+        request = self._adapter.request()
+        async with client.stream(
+            "GET", request.url, params=request.params, headers=request.headers
+        ) as response:
+            if response.status_code == 200:  # noqa: PLR2004 - HTTP's
+                await self._deliver(response.aiter_bytes(), receiver)
+                raise Retriable("disconnected", "the vendor ended the stream")
+            body = (await response.aread())[:300].decode(errors="replace")
+        return self._adapter.refusal(response.status_code, body)
+
+    async def _sift(self, client: fetch.Client, adapter: Sifts) -> None:
+        """Let the adapter find out what is wrong with that which it asks for."""
+        steps = adapter.sift()
+        try:
+            request = next(steps)
+            while True:
+                frame = await fetch.fetch(client, request, lambda: 0, self._now_ns)
+                await asyncio.sleep(adapter.request_every)
+                request = steps.send(frame)
+        except StopIteration:
+            return
 
     async def _deliver(self, parts: fetch.Parts, receiver: Receiver) -> None:
         epoch = receiver.connected(self._adapter, self)
+        if isinstance(self._adapter, Sifts):
+            for symbol, why in self._adapter.refused.items():
+                receiver.refused(epoch, symbol, why)
         watch = asyncio.create_task(self._watch(receiver, epoch), name="watchdog")
         reading = asyncio.create_task(self._lines(parts, receiver, epoch), name="lines")
         try:
