@@ -37,8 +37,9 @@ FEEDS: dict[str, dict[str, Any]] = {
         "streams": ["trade", "aggTrade", "bookTicker"],
     },
     "sip": {"channel": "sip", "symbols": {"stock": ["aapl", "brk-b"]}},
+    "sip all": {"channel": "sip", "symbols": {"stock": ["*"]}},
 }
-VENDORS = {"spot": "binance", "sip": "alpaca"}
+VENDORS = {"spot": "binance", "sip": "alpaca", "sip all": "alpaca"}
 """Of the feeds that are not Tiingo's."""
 
 NUMBERS = st.none() | st.just(0) | st.just(0.0) | st.floats(1e-9, 1e9) | st.integers(0, 10**6)
