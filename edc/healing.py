@@ -12,10 +12,19 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
-from edc.adapters import Converses, HasHistory, HasOverlap, HasSpans, Hole, WebsocketAdapter
+from edc.adapters import (
+    Converses,
+    HasHistory,
+    HasNumberedIds,
+    HasOverlap,
+    HasSpans,
+    Hole,
+    WebsocketAdapter,
+)
 from edc.errors import Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Gap, Trade
 from edc.held import Held, mark_of
@@ -218,11 +227,14 @@ class Healer:
         await self._safe({event_type for event_type, _ in self._spans})
         span = (gap.started_at - int(self._early * SECOND), gap.ended_at + int(self._late * SECOND))
         filled, whole, over = 0, True, False
+        numbered = isinstance(history, HasNumberedIds)
         for event_type, symbol in self._spans:
             known = await asyncio.to_thread(
-                self._held.marks, event_type, self._feed.source, symbol, *span
+                partial(self._held.marks, numbered=numbered),
+                *(event_type, self._feed.source, symbol, span),
             )
-            found = _Timed(Hole(symbol, None, None, *span, event_type), known, gap.started_at)
+            hole = Hole(symbol, None, None, *span, event_type)
+            found = _Timed(hole, known, gap.started_at, numbered=numbered)
             if isinstance(history, HasOverlap):
                 found.confirmed = not history.confirms
                 found.coarse = int(history.coarse * SECOND)
@@ -347,7 +359,9 @@ class _Timed:
     `since` is when the silence began; the hole is what is asked for, which may be more.
     """
 
-    def __init__(self, hole: Hole, known: set[tuple[object, ...]], since: int) -> None:
+    def __init__(
+        self, hole: Hole, known: set[tuple[object, ...]], since: int, *, numbered: bool = False
+    ) -> None:
         self.hole = hole
         self.since = since
         self.count = 0
@@ -355,17 +369,20 @@ class _Timed:
         self.confirmed = True
         self.coarse = 0
         self._known = known
+        self._mark_of = partial(mark_of, numbered=numbered)
 
     def look(self, events: Collection[Event]) -> None:
         """An answer has come: ids that are known say that all of its ids are to be trusted."""
-        self.confirmed = self.confirmed or any(mark_of(each) in self._known for each in events)
+        self.confirmed = self.confirmed or any(
+            self._mark_of(each) in self._known for each in events
+        )
 
     def new(self, event: Event) -> bool:
         """True for an event that is missing, once."""
         hole = self.hole
         if event.event_type != hole.event_type or not self.confirmed:
             return False
-        mark = mark_of(event)
+        mark = self._mark_of(event)
         first, last = event.event_time, event.event_time + self.coarse
         if first < hole.started_at or last > hole.ended_at or mark in self._known:
             return False

@@ -16,22 +16,31 @@ from edc.spool import BadChunkError, Spool, read_chunk
 
 log = logging.getLogger(__name__)
 
-_MARKS = {
-    "trade": ("trade_id", "exchange", "event_time", "last_price", "last_size"),
-    "quote": ("sequence", "bid_exchange", "event_time", "bid", "ask"),
-}
-"""An id, whose it is, and what stands for it where there is none."""
+_IDS = {"trade": ("trade_id", "exchange"), "quote": ("sequence", "bid_exchange")}
+"""An id, and whose it is."""
+_FACTS = {"trade": ("event_time", "last_price", "last_size"), "quote": ("event_time", "bid", "ask")}
+"""What stands for it where there is none."""
 _GAP_KEYS = ("feed", "vendor", "source", "symbol", "started_at", "ended_at", "cause", "rows_lost")
 _TIMES = ("started_at", "ended_at", "event_time", "created_at")
 
 
-def mark_of(event: Event) -> tuple[object, ...]:
-    """What tells an event from the others of its symbol: an id, else its time and prices."""
-    return _mark([getattr(event, name) for name in _MARKS[event.event_type]])
+def mark_of(event: Event, *, numbered: bool = False) -> tuple[object, ...]:
+    """What tells an event from the others of its symbol: an id, else its time and prices.
+
+    `numbered` says that a trade's id is one only together with its `sequence`.
+    """
+    columns = _columns(event.event_type, numbered=numbered)
+    return _mark([getattr(event, name) for name in columns])
+
+
+def _columns(event_type: str, *, numbered: bool) -> tuple[str, ...]:
+    more = ("sequence",) if numbered and event_type == "trade" else ()
+    return (*_IDS[event_type], *more, *_FACTS[event_type])
 
 
 def _mark(values: Sequence[object]) -> tuple[object, ...]:
-    return tuple(values[:2] if values[0] is not None else values[2:])
+    """The ids of `_columns`, or the facts, of which there are always three."""
+    return tuple(values[:-3] if values[0] is not None else values[-3:])
 
 
 class Held:
@@ -58,10 +67,17 @@ class Held:
         return sorted(numbers)
 
     def marks(
-        self, event_type: str, source: str, symbol: str, start: int, end: int
+        self,
+        event_type: str,
+        source: str,
+        symbol: str,
+        span: tuple[int, int],
+        *,
+        numbered: bool = False,
     ) -> set[tuple[object, ...]]:
         """What tells the events of a symbol and a time from each other: see `mark_of`."""
-        columns = _MARKS[event_type]
+        columns = _columns(event_type, numbered=numbered)
+        start, end = span
         marks: set[tuple[object, ...]] = set()
         for rows in self._rows(event_type, start, end, ("symbol", *columns), source):
             marks.update(_mark(row) for row in rows.filter(symbol=symbol).select(columns).rows())

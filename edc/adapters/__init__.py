@@ -308,6 +308,13 @@ class HasSpans(HasHistory, Protocol):
 
 
 @runtime_checkable
+class HasNumberedIds(HasSpans, Protocol):
+    """The same of a vendor whose ids are unique only together with a trade's `sequence`."""
+
+    ids_are_numbered: Literal[True]
+
+
+@runtime_checkable
 class HasOverlap(HasSpans, Protocol):
     """The same of trades with ids: more than the silence is asked for, and ids tell what is new."""
 

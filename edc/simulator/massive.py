@@ -65,8 +65,9 @@ class MassiveVenue(Venue):
         bid = _bid(tick)
         match topic.channel:
             case "T":
-                row |= {"sym": tick.name, "i": str(tick.number), "x": 10, "p": tick.price}
+                row |= {"sym": tick.name, "i": str(tick.number // 2), "x": 4, "p": tick.price}
                 row |= {"s": int(tick.size), "ds": f"{tick.size:.4f}", "q": tick.number * 3, "z": 3}
+                row |= {"pt": tick.us // 1000, "trfi": _facility(tick), "trft": tick.us // 1000}
             case "Q":
                 row |= {"sym": tick.name, "bx": 4, "bp": bid, "bs": 100, "ax": 7}
                 row |= {"ap": tick.ask, "as": 160, "c": 0, "i": [604], "q": tick.number * 3, "z": 3}
@@ -115,12 +116,18 @@ class MassiveVenue(Venue):
         return {"quote": (_bid(tick), tick.ask)}
 
 
+def _facility(tick: Tick) -> int:
+    """Off the exchanges two trades may have one id, if two facilities report them."""
+    return 202 + tick.number % 2
+
+
 def _past(tick: Tick) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": str(tick.number), "price": tick.price, "size": tick.size}
+    row: dict[str, Any] = {"price": tick.price, "participant_timestamp": tick.us * 1000}
     if "-" in tick.name:
-        return row | {"participant_timestamp": tick.us * 1000, "exchange": 1, "conditions": [2]}
-    row |= {"participant_timestamp": tick.us * 1000 - 9, "sip_timestamp": tick.us * 1000}
-    return row | {"exchange": 10, "sequence_number": tick.number * 3, "tape": 3}
+        return row | {"id": str(tick.number), "size": tick.size, "exchange": 1, "conditions": [2]}
+    row |= {"id": str(tick.number // 2), "size": int(tick.size), "sip_timestamp": tick.us * 1000}
+    row |= {"decimal_size": f"{tick.size:.4f}", "exchange": 4, "sequence_number": tick.number * 3}
+    return row | {"tape": 3, "trf_id": _facility(tick), "trf_timestamp": tick.us * 1000}
 
 
 def _bid(tick: Tick) -> float:

@@ -1,8 +1,9 @@
 """What a vendor tells by websocket and by REST becomes one event, where the facts are the same.
 
-Of Alpaca's and Massive's history: `test_history`. What is not here differs in its facts: Finnhub's
-REST knows no trades, Massive's polled prices have other digits of the time, TraderMade has no REST
-that is confirmed, and the books that Tiingo polls for crypto are of all exchanges together.
+Of Alpaca's and Massive's history, too: `test_history`. Massive pushes times in ms and tells them in
+ns by REST; here the digits that are not pushed are zeros. What is not here differs in its facts:
+Finnhub's REST knows no trades, TraderMade has no REST that is confirmed, and the books that Tiingo
+polls for crypto are of all exchanges together.
 """
 
 from typing import Any
@@ -22,6 +23,12 @@ PRICE = (
     '"tradeable":%s,"bids":[{"price":"1.07132","liquidity":10000000}],'
     '"asks":[{"price":"1.07145","liquidity":10000000}],"closeoutBid":"1.07128",'
     '"closeoutAsk":"1.07149"}'
+)
+MASSIVE_PAST = (
+    '{"results":[{"conditions":[12,37],"correction":0,"decimal_size":"2.5","exchange":%d,'
+    '"id":"237688","participant_timestamp":%d,"price":166.25,"sequence_number":7084210,'
+    '"sip_timestamp":1651179319310000000,"size":2,"tape":3,"trf_id":202,'
+    '"trf_timestamp":1651179319310000000}],"status":"OK","request_id":"5"}'
 )
 SAME = {
     "alpaca trade": (
@@ -62,6 +69,52 @@ SAME = {
             '"ap":29059,"as":3.252}}}'
         ),
         "BTC/USD",
+    ),
+    "massive trade off the exchanges, of a part of a share": (
+        ("massive", {"channel": "stocks", **SYMBOLS}),
+        (
+            '[{"ev":"T","sym":"AAPL","i":"237688","x":4,"p":166.25,"s":2,"ds":"2.5","c":[12,37],'
+            '"t":1651179319310,"pt":1651179319308,"trfi":202,"trft":1651179319310,"q":7084210,'
+            '"z":3}]'
+        ),
+        ("massive", {"channel": "stocks", **SYMBOLS}),
+        MASSIVE_PAST % (4, 1651179319308000000),
+        "trade AAPL",
+    ),
+    "massive trade off the exchanges, last value": (
+        ("massive", {"channel": "stocks", **SYMBOLS}),
+        (
+            '[{"ev":"T","sym":"AAPL","i":"237688","x":4,"p":166.25,"s":2,"c":[12,37],'
+            '"t":1651179319310,"q":7084210,"z":3}]'
+        ),
+        ("massive", {"channel": "stocks_rest", **SYMBOLS}),
+        (
+            '{"results":{"c":[12,37],"i":"237688","p":166.25,"s":2,"x":4,"r":202,"z":3,"T":"AAPL",'
+            '"t":1651179319310000000,"y":1651179319308000000,"f":1651179319310000000,"q":7084210},'
+            '"status":"OK","request_id":"5"}'
+        ),
+        "trades AAPL",
+    ),
+    "massive trade off the exchanges, by the venue's time": (
+        ("massive", {"channel": "stocks", "time_of": "participant", **SYMBOLS}),
+        (
+            '[{"ev":"T","sym":"AAPL","i":"237688","x":4,"p":166.25,"s":2,"ds":"2.5","c":[12,37],'
+            '"t":1651179319310,"pt":1651179319308,"trfi":202,"trft":1651179319310,"q":7084210,'
+            '"z":3}]'
+        ),
+        ("massive", {"channel": "stocks", "time_of": "participant", **SYMBOLS}),
+        MASSIVE_PAST % (4, 1651179319308000000),
+        "trade AAPL",
+    ),
+    "massive trade over the counter, which is pushed without the venue's time": (
+        ("massive", {"channel": "stocks", "time_of": "participant", **SYMBOLS}),
+        (
+            '[{"ev":"T","sym":"AAPL","i":"237688","x":62,"p":166.25,"s":2,"ds":"2.5","c":[12,37],'
+            '"t":1651179319310,"trfi":202,"trft":1651179319310,"q":7084210,"z":3}]'
+        ),
+        ("massive", {"channel": "stocks", "time_of": "participant", **SYMBOLS}),
+        MASSIVE_PAST % (62, 1651179319308000000),
+        "trade AAPL",
     ),
     "massive FX quote": (
         ("massive", {"channel": "forex", **PAIR}),

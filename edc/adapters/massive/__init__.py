@@ -6,9 +6,13 @@ subscriptions after `auth_success`; each topic is acknowledged by itself.
 
 * Websocket times are in milliseconds, REST times of stocks in nanoseconds. They are the SIP's; with
   `time_of = "participant"` they are the venue's (`pt`, in REST `y`) where a trade has one
-  (UNCONFIRMED: that `pt` is in milliseconds). A trade's `i` is unique for a ticker, an exchange and
-  a reporting facility; `q` rises within a ticker, with holes: no jump can be seen. `x` is the
-  exchange's number, as sent. `ds`, a size with fractions, goes before `s`.
+  (UNCONFIRMED: that `pt` is in milliseconds); trades over the counter (exchange 62) are pushed
+  without it, and have the SIP's in REST too. A trade's `i` is unique for a ticker, an exchange and
+  a reporting facility. Of trades off the exchanges (`x` is 4) that facility is `trfi`, in REST
+  `trf_id` or `r`; messages without it are known, so it is part of no row: `q`, which both have,
+  tells two trades with one id apart. `q` rises within a ticker, with holes: no jump can be seen.
+  `x` is the exchange's number, as sent. `ds` (in history `decimal_size`), a size with fractions,
+  goes before `s`.
 * Sizes of stock quotes are disputed: round lots by old pages, shares since 2025-11-03 by later
   ones. They are taken as shares unless `quote_size_unit` says `lots`.
 * FX quotes have no sizes. Pairs are written `USD/CNH`, `EUR-USD` or `C:EUR-USD`, in quotes as in

@@ -11,6 +11,7 @@ from edc.adapters.massive.options import TOPICS, MassiveFeedOptions, Take
 from edc.adapters.massive.rows import Makes, answered, conditions_of, text
 from edc.errors import Refused, Skippable
 from edc.events import Event
+from edc.fields import decimal
 from edc.rows import each
 from edc.times import instant
 from edc.transport import Frame, Request
@@ -23,8 +24,8 @@ _NOT_FOUND = 404
 class History:
     """Trades and quotes of a time, one symbol after the other, by `/v3`.
 
-    Times are ns there and ms on the websocket: of a trade that both have, the rows differ, which
-    is why only what is missing by id is taken.
+    Times are ns there and ms on the websocket: of a trade that both have, the rows differ in the
+    last digits of the time and in nothing else, which is why only what is missing by id is taken.
     """
 
     def __init__(self, plan: FeedPlan, makes: Makes) -> None:
@@ -84,13 +85,15 @@ class History:
 
     def _time(self, data: Past) -> int:
         """As on the websocket; of pairs there is but one."""
-        return self._makes.time(data.sip_timestamp, data.participant_timestamp, 1)
+        told = (data.sip_timestamp, data.participant_timestamp)
+        return self._makes.time(*told, 1, data.exchange)
 
     def _trade(self, name: str, data: Past) -> Iterator[Event]:
         if data.price is None:
             raise Skippable("malformed", "a trade without a price")
         yield self._makes.rows.trade(
-            *(name, self._time(data), data.price, data.size),
+            *(name, self._time(data), data.price),
+            decimal(data.decimal_size) if data.decimal_size else data.size,
             trade_id=str(data.id) or None,
             exchange=text(data.exchange),
             conditions=conditions_of(data.conditions),

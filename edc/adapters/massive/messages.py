@@ -149,13 +149,14 @@ class LastPair(Struct, gc=False):
 
 
 class Past(Struct, gc=False):
-    """A row of `/v3/trades` or `/v3/quotes`."""
+    """A row of `/v3/trades` or `/v3/quotes`; times in ns, `decimal_size` as `ds` of a trade."""
 
     participant_timestamp: int = 0
     sip_timestamp: int = 0
     id: str | int = ""
     price: Number | None = None
     size: Number | None = None
+    decimal_size: str = ""
     exchange: int | None = None
     conditions: list[int] | None = None
     sequence_number: int | None = None

@@ -48,7 +48,7 @@ class _Polled:
 
     def _last_trade(self, name: str, trade: LastTrade) -> Event:
         return self._makes.rows.trade(
-            *(name, self._makes.time(trade.t, trade.y, 1), trade.p),
+            *(name, self._makes.time(trade.t, trade.y, 1, trade.x), trade.p),
             decimal(trade.ds) if trade.ds else trade.s,
             trade_id=trade.i or None,
             exchange=text(trade.x),

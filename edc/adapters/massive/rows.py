@@ -26,6 +26,8 @@ from edc.transport import Frame
 
 _Body = TypeVar("_Body", bound=Body)
 _LOT = 100
+_OVER_THE_COUNTER = 62
+"""The exchange whose trades are pushed without the venue's time."""
 _TRIED_AGAIN = (413, 499)
 """Beside 429 and 5xx, as the vendor's own client does."""
 
@@ -73,14 +75,15 @@ class Makes:
         make = self._event.get(type(message))
         return () if make is None else make(message)
 
-    def time(self, sip: int | None, venue: int | None, unit: int) -> int:
+    def time(self, sip: int | None, venue: int | None, unit: int, exchange: int | None) -> int:
         """A trade's time (ns), of the two that may be told: by the SIP and by the venue."""
-        told = (venue or sip) if self.at_venue else (sip or venue)
+        at_venue = self.at_venue and exchange != _OVER_THE_COUNTER
+        told = (venue or sip) if at_venue else (sip or venue)
         return instant(told or 0, unit)
 
     def _stock_trade(self, data: StockTrade) -> Iterator[Event]:
         yield self.rows.trade(
-            *(data.sym, self.time(data.t, data.pt, MILLISECOND), data.p),
+            *(data.sym, self.time(data.t, data.pt, MILLISECOND, data.x), data.p),
             decimal(data.ds) if data.ds else data.s,
             trade_id=data.i or None,
             exchange=text(data.x),

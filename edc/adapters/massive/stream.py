@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 from msgspec import Raw
@@ -52,6 +53,8 @@ class MassiveStream:
         self._history = History(plan, self._makes)
         self.history_every = options.history_every
         self.spans = self._history.spans
+        if options.channel == "stocks":
+            self.ids_are_numbered: Literal[True] = True
         self._wanted = [f"{kind}.*" for kind in kinds] if symbols.everything else list(self.topics)
 
     def subscribe(self) -> Sequence[str]:
