@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from edc import __version__
 from edc.events import Quote, Trade
 from edc.times import SECOND
 from edc.transport import Frame
 from tests.bench.frames import BEGIN, WORKLOADS, Workload
+from tests.bench.machine import machine, revision
 from tests.bench.measured import Load, calibration, edc
 from tests.bench.overload import BOUND, Result, overload
 from tests.test_adapters import build
@@ -130,6 +132,17 @@ def test_a_run_of_the_bench_measures_a_lake_that_holds_what_was_sent(
     assert 0 < reading.events < load.events
     assert reading.cpu > 0
     assert reading.peak > 50
+    assert all(5 < size < 200 for size in reading.row_bytes.values())
+    assert reading.row_bytes.keys() == {"trade", "quote"}
+
+
+def test_figures_say_where_they_come_from() -> None:
+    told = machine()
+    assert told["processor"]
+    assert isinstance(told["cores"], int)
+    assert isinstance(told["memory_mib"], int)
+    assert told["memory_mib"] > 256
+    assert revision().startswith(__version__)
 
 
 def test_a_bench_of_a_lake_that_is_wrong_fails(

@@ -7,7 +7,6 @@ not exactly what was sent.
 
 import argparse
 import json
-import platform
 import shutil
 import statistics
 import subprocess
@@ -25,11 +24,15 @@ from rich.table import Table
 from tests.bench import environment
 from tests.bench.frames import WORKLOADS, Workload
 from tests.bench.latency import Latency, latencies
+from tests.bench.machine import machine, revision
 from tests.bench.measured import Load, Reading, calibration, edc, peer
+from tests.bench.overload import Result, overload
 
 PEERS = Path(__file__).parent / "peers"
 _SLOWER = {"with_cryptofeed": 0.25, "with_nautilus": 0.03, "original": 0.15}
 """The part of the events that a peer gets: it takes its time, and its cost is flat."""
+_TIMED = ("tiingo", "alpaca")
+"""Workloads whose every event carries the vendor's time."""
 out = Console() if sys.stdout.isatty() else Console(width=120)
 
 
@@ -145,12 +148,24 @@ def table(readings: dict[Candidate, list[Reading]]) -> Table:
 def latency_table(measured: list[Latency]) -> Table:
     """From the vendor's send to the receive stamp, at parts of the greatest rate."""
     made = Table(title="from the vendor's send to the stamp of receipt, ms")
+    made.add_column("workload")
     for name in ("load", "events a second", "p50", "p90", "p99", "p99.9", "greatest"):
         made.add_column(name, justify="right")
     for each in measured:
         spans = (each.p50, each.p90, each.p99, each.p999, each.greatest)
-        made.add_row(f"{each.part:.0%}", f"{each.rate:,}", *(f"{span:.2f}" for span in spans))
+        load = (each.workload, f"{each.part:.0%}", f"{each.rate:,}")
+        made.add_row(*load, *(f"{span:.2f}" for span in spans))
     return made
+
+
+def _recovery(seconds: float) -> Result:
+    """What a daemon with a lake that takes nothing leaves behind, and how fast it is brought in."""
+    folder = Path(tempfile.mkdtemp(prefix="edc-bench-"))
+    try:
+        with out.status("recovery"):
+            return overload(folder, seconds, 100_000)
+    finally:
+        shutil.rmtree(folder)
 
 
 def main() -> None:
@@ -163,6 +178,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="candidates whose name contains this")
     parser.add_argument("--no-peers", action="store_true", help="edc and the bare libraries")
     parser.add_argument("--latency", type=float, default=5.0, help="seconds a load; 0 for none")
+    parser.add_argument("--recovery", type=float, default=10.0, help="seconds of it; 0 for none")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
     if shutil.which("taskset") is None:
@@ -180,20 +196,31 @@ def main() -> None:
     readings = measure(chosen, Load(events=options.events, symbols=options.symbols), options.rounds)
     speed.append(calibration())
     out.print(table(readings))
-    own = [
-        some
+    own = {
+        candidate.workload: some
         for candidate, some in readings.items()
-        if (candidate.name, candidate.workload) == ("edc, picows", "tiingo")
-    ]
-    measured = []
-    if own and options.latency:
-        measured = latencies(int(_median(own[0], "rate")), options.latency, options.symbols)
+        if candidate.name == "edc, picows"
+    }
+    for workload, some in own.items():
+        sizes = ", ".join(f"{size:.1f} a {kind}" for kind, size in some[0].row_bytes.items())
+        out.print(f"{workload}: bytes in the lake before compaction: {sizes}")
+    measured: list[Latency] = []
+    for workload in (each for each in _TIMED if each in own and options.latency):
+        rate = int(_median(own[workload], "rate"))
+        measured += latencies(workload, rate, options.latency, options.symbols)
+    if measured:
         out.print(latency_table(measured))
+    recovered = _recovery(options.recovery) if own and options.recovery else None
+    if recovered is not None:
+        speed_of = recovered.recovered / recovered.recovery_seconds
+        out.print(f"recovery: {recovered.recovered:,} rows, {speed_of:,.0f} a second")
     known = {} if options.no_peers else environment.versions()
     out.print(f"a step of a plain loop: {speed[0]:.0f} ns before, {speed[1]:.0f} ns after; {known}")
+    out.print(f"edc {revision()} on {machine()}")
     if options.json:
         figures = {
-            "python": platform.python_version(),
+            "machine": machine(),
+            "revision": revision(),
             "calibration_ns": speed,
             "peers": known,
             "candidates": [
@@ -203,10 +230,12 @@ def main() -> None:
                     "micros": [reading.micros for reading in some],
                     "rate": [reading.rate for reading in some],
                     "peak_mib": [reading.peak for reading in some],
+                    "row_bytes": some[0].row_bytes,
                 }
                 for candidate, some in readings.items()
             ],
             "latency_ms": [asdict(each) for each in measured],
+            "recovery": None if recovered is None else asdict(recovered),
         }
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 

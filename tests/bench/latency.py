@@ -21,6 +21,7 @@ PARTS = (0.1, 0.5, 0.9)
 class Latency:
     """Milliseconds, at a part of the greatest rate."""
 
+    workload: str
     part: float
     rate: int
     p50: float
@@ -31,15 +32,24 @@ class Latency:
 
 
 def latencies(
-    greatest: int, seconds: float, symbols: int, library: str = "picows"
+    workload: str, greatest: int, seconds: float, symbols: int, library: str = "picows"
 ) -> list[Latency]:
     """At each part of the greatest rate for so many seconds."""
-    return [_latency(part, int(greatest * part), seconds, symbols, library) for part in PARTS]
+    rates = [(part, int(greatest * part) // 1000 * 1000) for part in PARTS]
+    return [_latency(workload, part, rate, seconds, symbols, library) for part, rate in rates]
 
 
-def _latency(part: float, rate: int, seconds: float, symbols: int, library: str) -> Latency:
-    rate = rate // 1000 * 1000
-    load = Load(events=int(rate * seconds), symbols=symbols, duplicates=0.0, rate=rate, live=True)
+def _latency(
+    workload: str, part: float, rate: int, seconds: float, symbols: int, library: str
+) -> Latency:
+    load = Load(
+        workload=workload,
+        events=int(rate * seconds),
+        symbols=symbols,
+        duplicates=0.0,
+        rate=rate,
+        live=True,
+    )
     with tempfile.TemporaryDirectory(prefix="edc-bench-") as folder:
         edc(load, Path(folder) / "run", library)
         spans = pl.concat(
@@ -55,4 +65,4 @@ def _latency(part: float, rate: int, seconds: float, symbols: int, library: str)
             .to_series()
         )
     quantiles = [waited.quantile(q) or 0.0 for q in (0.5, 0.9, 0.99, 0.999, 1.0)]
-    return Latency(part, rate, *quantiles)
+    return Latency(workload, part, rate, *quantiles)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The steady part of a run, and the peak memory (MiB) of the whole of it."""
+    """The steady part of a run, and the peak memory (MiB) of the whole of it.
+
+    `row_bytes` are those of a row in the lake, by table, as it was written: before compaction.
+    """
 
     events: int
     cpu: float
     seconds: float
     peak: float
+    row_bytes: dict[str, float] = field(default_factory=dict)
 
     @property
     def micros(self) -> float:
@@ -209,9 +213,10 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
                 daemon.terminate()
                 if daemon.wait(120):
                     raise RuntimeError((folder / "log").read_text())
-    _compare(folder / "lake", load)
+    rows = _compare(folder / "lake", load)
+    sizes = {kind: _size(folder / "lake" / kind) / count for kind, count in rows.items() if count}
     (events, cpu, clock), (last_events, last_cpu, last_clock) = readings
-    return Reading(last_events - events, last_cpu - cpu, last_clock - clock, peak)
+    return Reading(last_events - events, last_cpu - cpu, last_clock - clock, peak, sizes)
 
 
 def _readings(pid: int, lake: Path, total: int) -> list[tuple[int, float, float]]:
@@ -233,22 +238,32 @@ def _readings(pid: int, lake: Path, total: int) -> list[tuple[int, float, float]
     return readings[:2]
 
 
-def _compare(lake: Path, load: Load) -> None:
-    """A benchmark of a recorder that loses something, or keeps it twice, measures nothing."""
-    rows = distinct = 0
+def _compare(lake: Path, load: Load) -> dict[str, int]:
+    """The rows of each table.
+
+    A benchmark of a recorder that loses something, or keeps it twice, measures nothing.
+    """
+    counted: dict[str, int] = {}
+    distinct = 0
     for kind in ("trade", "quote"):
         table = pl.scan_parquet(lake / kind / "**" / "*.parquet", hive_partitioning=False)
         told = table.select(pl.len(), pl.struct(identity(kind)).n_unique().alias("n")).collect()
-        rows += told.item(0, 0)
+        counted[kind] = told.item(0, 0)
         distinct += told.item(0, 1)
     holes = list((lake / "gap").rglob("*.parquet"))
     if holes and (told := pl.read_parquet(holes, hive_partitioning=False)).height:
         raise RuntimeError(f"the ledger knows of gaps: {told['cause'].value_counts().rows()}")
+    rows = sum(counted.values())
     if not rows == distinct == load.distinct():
         raise RuntimeError(
             f"{load.distinct():,} different events were sent; the lake has {rows:,} rows,"
             f" {distinct:,} of them different"
         )
+    return counted
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.parquet"))
 
 
 def status_of(pid: int, what: str) -> float:
