@@ -5,7 +5,8 @@ EdcError
 ├── Fatal           this feed cannot go on, others do       (key refused, not entitled)
 ├── Retriable       wait and try again, perhaps `.after` seconds     (connection lost, stale)
 ├── Skippable       this one message: count it, keep the raw bytes as a dead letter, go on
-│   └── Refused     the vendor will not deliver some symbols; the others go on
+│   ├── Refused     the vendor will not deliver some symbols; the others go on
+│   └── Unsound     a symbol's book was not the vendor's; it is asked for anew
 ├── BusDown         the broker does not take or give now; an OSError too; tried again
 ├── Unwritten       at the end, the disk would not take everything; exit 1
 ├── DiskFailed      an fsync failed; never retried, the kernel may have dropped the pages; exit 74
@@ -82,9 +83,9 @@ class Skippable(EdcError):
     """One message (or part of one) cannot be used. `events` are those of it that can.
 
     `reason` is `malformed` (it should have been readable), `unknown` (a form that the dossier does
-    not list), `notice` (the vendor says that it has dropped something) or `sequence` (the numbers
-    of a connection's messages jump; the frame itself is sound). `rows_lost` is None where it cannot
-    be counted.
+    not list), `notice` (the vendor says that it has dropped something), `sequence` (the numbers of
+    a connection's messages jump; the frame itself is sound) or `book` (see Unsound). `rows_lost` is
+    None where it cannot be counted.
     """
 
     def __init__(
@@ -114,6 +115,23 @@ class Refused(Skippable):
 
     def __str__(self) -> str:
         return f"{', '.join(self.symbols)}: {self.problem}"
+
+
+class Unsound(Skippable):
+    """The quotes of a symbol, in the lake's spelling, cannot be trusted to be all, or right.
+
+    From `since_ns` (the last time its book was known to be the vendor's) until the frame that says
+    so, which is sound itself. `events` are those of it.
+    """
+
+    def __init__(
+        self, symbol: str, since_ns: int, problem: str, events: Sequence[object] = ()
+    ) -> None:
+        super().__init__("book", problem, events)
+        self.symbol, self.since_ns = symbol, since_ns
+
+    def __str__(self) -> str:
+        return f"{self.symbol}: {self.problem}"
 
 
 class Unwritten(EdcError):

@@ -15,7 +15,7 @@ import msgspec
 
 from edc.adapters import Adapter, HasShort, Hole
 from edc.deadletters import DeadLetters
-from edc.errors import EdcError, Refused, Skippable
+from edc.errors import EdcError, Refused, Skippable, Unsound
 from edc.events import Event, Gap, Origin
 from edc.latency import Latencies
 from edc.ledger import OWN, Ledger
@@ -434,13 +434,22 @@ class Ingest:
                 if symbol not in self._left_out:
                     self._left_out[symbol] = self._tell_refused(origin, symbol, error.problem)
             return [event for event in error.events if isinstance(event, Event)]
+        ahead = max(0, self.stats.last_event_ns - self.stats.last_received_ns)
+        ended_at = frame.received_ns + min(ahead, _CLOCKS_DIFFER)
+        if isinstance(error, Unsound):
+            begun = min(error.since_ns, frame.received_ns)
+            self._ledger.lost(origin, error.reason, begun, ended_at, None, error.symbol)
+            log.warning(
+                "a book was asked for anew: %s",
+                error,
+                extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
+            )
+            return [event for event in error.events if isinstance(event, Event)]
         first = not self.stats.skipped[error.reason]
         self.stats.skipped[error.reason] += 1
         if error.reason != "sequence":  # there the frame itself is sound
             self._letters.keep(self.stats.feed, frame, error)
-        ahead = max(0, self.stats.last_event_ns - self.stats.last_received_ns)
-        # what it told happened after the last data before it
-        span = (self.reach(), frame.received_ns + min(ahead, _CLOCKS_DIFFER))
+        span = (self.reach(), ended_at)  # what it told happened after the last data before it
         if error.reason == "sequence" and self._on_silence is not None:
             self._on_silence(self._ledger.silent(origin, "sequence", *span))
         else:

@@ -4,8 +4,8 @@ Spans, from the last data of a feed to its next: `disconnected`, `refused`, `sta
 `timeout`, `rate_limited`, `server_error`, `unconfirmed`, `crashed` and `failed` (the feed),
 `stopped` and `killed` (edc itself), `unsubscribed` (one symbol, which the vendor does not deliver).
 Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out), `notice` (the
-vendor says so) and `damaged` (a file that was set aside). They become rows of the `gap` table by
-the way of every other event.
+vendor says so), `book` (quotes of one symbol, whose book was not the vendor's) and `damaged` (a
+file that was set aside). They become rows of the `gap` table by the way of every other event.
 
 What a back-fill brings back is told by a second row, equal but for `state` (`filled`, or
 `unfillable` where some of it is gone for good) and `rows_filled`.

@@ -595,6 +595,34 @@ async def test_messages_that_a_connection_lost_are_told_and_their_trades_filled(
     assert closed.select("cause", "state", "rows_filled").rows() == [("sequence", "filled", filled)]
 
 
+@feeds_where(lambda case: case.venue.sums_up, "it sends no checksums of what is taken")
+async def test_a_book_whose_checksum_is_wrong_is_told_and_comes_anew(
+    case: Case, tmp_path: Path
+) -> None:
+    async with recording(case, tmp_path, rate=60.0, faults=Faults(missum={6})) as (venue, daemon):
+        await until(lambda: "book" in gaps_told(daemon))
+        told = len(venue.heard)
+        await until(lambda: len(venue.heard) > told + 60)
+
+    rows = gaps(tmp_path).filter(cause="book")
+    (symbol,) = rows["symbol"].unique()
+    assert rows["rows_lost"].to_list() == [None] * rows.height
+    assert (stats(daemon).disconnects, stats(daemon).skipped) == ({}, {})
+    quotes, sent = recorded(venue, tmp_path)["quote"], heard(venue)["quote"]
+    assert quotes <= sent
+    assert {each[0] for each in sent - quotes} <= {symbol}
+    assert (sent - quotes).total() < 20  # until the book came anew
+    later = rows["ended_at"].max()
+    of_it = read(tmp_path / "lake", "quote").filter(pl.col("event_time") > later, symbol=symbol)
+    assert of_it.height > 5
+    assert recorded(venue, tmp_path)["trade"] == heard(venue)["trade"]
+
+
+def gaps_told(daemon: Supervisor) -> set[str]:
+    """The causes that the ledger has rows of."""
+    return {cause for _, _, cause in daemon.stats.gaps}
+
+
 @feeds_where(lambda case: case.feed in case.venue.forgets, "its history reaches back for days")
 async def test_what_a_list_of_the_last_trades_has_no_more_is_told(
     case: Case, tmp_path: Path

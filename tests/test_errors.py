@@ -14,6 +14,7 @@ from edc.errors import (
     NotVerified,
     Retriable,
     Skippable,
+    Unsound,
     Unwritten,
 )
 
@@ -121,6 +122,9 @@ def test_errors_carry_their_facts() -> None:
     )
     assert (disk.path, disk.problem) == ("path", "problem")
     assert (held.path, held.instance, held.pid) == ("path", "main", 1)
+    unsound = Unsound("btcusd", 5, "its book sums up to 1, the venue's to 2", ["event"])
+    assert (unsound.reason, unsound.symbol, unsound.since_ns) == ("book", "btcusd", 5)
+    assert str(unsound) == "btcusd: its book sums up to 1, the venue's to 2"
 
 
 def test_what_is_not_said_is_unknown() -> None:

@@ -70,6 +70,7 @@ SEES = {
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
     "edc.alpaca_short": ("forms", "rows", "wire"),
     "edc.binance_short": ("binance_wire", "forms", "rows", "wire"),
+    "edc.bitfinex_book": ("book", "fields"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
@@ -333,6 +334,7 @@ VENDOR_SEES = (
         "alpaca_short",
         "binance_short",
         "binance_wire",
+        "bitfinex_book",
         "book",
         "errors",
         "events",

@@ -2,13 +2,18 @@
 
 Source: the venue's pages, its Python client, recordings of 2019 to 2021. Data are arrays, `[chanId,
 …, sequence, time]`; what a channel id means is said when it is subscribed. Flags ask for a sequence
-of all arrays of a connection, heartbeats included, and for the server's time.
+of all arrays of a connection, heartbeats included, for the server's time, and for books' checksums.
 
 * A jump of that sequence is told, and books are asked for anew: until they have come there are no
-  quotes. Trades' ids are unique, but not in order. Of `te` and `tu`, which tell the same trade
-  twice, `te` is taken. An amount above 0: the taker bought. Subscribing brings the last 30 trades.
-* The book is asked for with one level a side. A side is taken away before its successor comes, so
-  quotes are recorded only with both; `ticker` is no quote, its sizes are sums of 25 levels.
+  quotes. So is a book whose sum is not the venue's; what was recorded of it since its last right
+  sum is told as unsound. UNCONFIRMED: that numbers are summed as they are sent. Of a symbol whose
+  book is wrong by its sum four times in a row, though it came whole each time, sums are no longer
+  believed on that connection.
+* Trades' ids are unique, but not in order. Of `te` and `tu`, which tell the same trade twice, `te`
+  is taken. An amount above 0: the taker bought. Subscribing brings the last 30 trades.
+* The book is asked for with 25 levels a side, since that is what the sum is of. A level may be
+  taken away before its successor comes; quotes are recorded only with both sides, when the best
+  level changes. `ticker` is no quote, its sizes are sums of 25 levels.
 * `status` of derivatives gives last (2), index (3) and mark (14) price, each a ref_px when it
   changes. Derivatives are called by the venue's own names (`tBTCF0:USTF0`), in lower case; spot
   pairs like all pairs. The venue's own codes: UST is USDT, UDC is USDC.
@@ -17,6 +22,7 @@ of all arrays of a connection, heartbeats included, and for the server's time.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -41,8 +47,8 @@ from edc.adapters import (
     VendorOptions,
     WebsocketUrl,
 )
-from edc.book import Book
-from edc.errors import Retriable, Skippable
+from edc.bitfinex_book import LEVELS, SummedBook
+from edc.errors import Retriable, Skippable, Unsound
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
 from edc.rows import Rows, differing, each, listed, newest, oldest
@@ -52,7 +58,9 @@ from edc.transport import Frame, Request
 
 Stream = Literal["trades", "book", "status"]
 _MOST_CHANNELS = 25
-_FLAGS = 32768 + 65536
+_FLAGS = 32768 + 65536 + 131072
+_MOST_WRONG = 3
+"""Wrong sums in a row that are put down to the book."""
 _CODES = {"USDT": "UST", "USDC": "UDC"}
 _USUAL = {code: name for name, code in _CODES.items()}
 _OWN = re.compile(r"t([A-Z0-9]{2,}:?[A-Z0-9]{3,})")
@@ -87,7 +95,6 @@ class _Said(Struct, rename="camel"):
 _said = msgspec.json.Decoder(_Said).decode
 _raws = msgspec.json.Decoder(list[Raw]).decode
 _trade = msgspec.json.Decoder(tuple[int, int, Number, Number]).decode
-_row = msgspec.json.Decoder(tuple[Number, int, Number]).decode
 _numbers = msgspec.json.Decoder(list[Number | str | None]).decode
 _int = msgspec.json.Decoder(int).decode
 
@@ -152,9 +159,15 @@ class BitfinexStream:
         """Channels that were unsubscribed: what is on its way is read all the same."""
         self._said = False
         self._sequence: int | None = None
-        self._books: dict[str, Book] = {}
+        self._books: dict[str, SummedBook] = {}
         self._lost: set[str] = set()
         """Books that were forgotten and have to be asked for."""
+        self._missing: dict[str, int] = {}
+        """Books that have not come anew, and since when (ns)."""
+        self._sound: dict[str, int] = {}
+        """When each book was last known to be the venue's (ns)."""
+        self._wrong: Counter[str] = Counter()
+        """Wrong sums in a row, by book."""
         self._tops: dict[str, tuple[float | None, ...]] = {}
         self._prices: dict[tuple[str, str], float] = {}
 
@@ -216,19 +229,24 @@ class BitfinexStream:
             rest = parts[_payload(parts) :]
             missing = self._jump(_int(rest[0])) if rest else 0
             if missing:
-                self._forget()
-            events = self._events(number, parts, frame.received_ns)
+                self._forget(_time(rest, frame))
+            events = self._events(number, parts, _time(rest, frame))
         except (*UNREADABLE, IndexError) as error:
             raise Skippable("malformed", str(error)) from None
         if missing:
             raise Skippable("sequence", f"{missing} messages of the connection", events)
         return events
 
-    def _forget(self) -> None:
+    def _forget(self, time: int) -> None:
         """Changes are missing: no book is right until it comes whole again."""
-        self._lost |= self._books.keys()
-        self._books.clear()
-        self._tops.clear()
+        for name in list(self._books):
+            self._lose(name, time)
+
+    def _lose(self, name: str, time: int) -> None:
+        del self._books[name]
+        self._tops.pop(name, None)
+        self._lost.add(name)
+        self._missing[name] = time
 
     def _again(self) -> list[str]:
         """What ends the subscriptions of the lost books, and begins them anew."""
@@ -257,12 +275,14 @@ class BitfinexStream:
         last, self._sequence = self._sequence, sequence
         return 0 if last is None else max(0, sequence - last - 1)
 
-    def _events(self, number: int, parts: list[Raw], received_ns: int) -> Sequence[Event]:
+    def _events(self, number: int, parts: list[Raw], time: int) -> Sequence[Event]:
         """The events of an array."""
         told = bytes(parts[1])
         if told == b'"hb"':
             return ()
         channel, name = self._channels.get(number) or self._left.get(number, ("", ""))
+        if told == b'"cs"' and channel == "book":
+            return self._verify(name, _int(parts[2]), time)
         if told.startswith(b'"'):
             if channel != "trades" or told not in (b'"te"', b'"tu"'):
                 raise Skippable("unknown", f"message {told[:20]!r} of channel {channel!r}")
@@ -271,24 +291,48 @@ class BitfinexStream:
             rows = reversed(_raws(parts[1]))  # the newest comes first
             return each(rows, lambda raw: _made(self._rows, name, raw))
         if channel == "book":
-            time = instant(_int(parts[3]), MILLISECOND) if len(parts) > 3 else received_ns  # noqa: PLR2004
-            return list(self._quote(name, parts[1], time))
+            return self._booked(name, parts[1], time)
         if channel == "status":
             return list(self._priced(name, _numbers(parts[1])))
         raise Skippable("unknown", f"channel {number}, which was not subscribed")
 
-    def _quote(self, name: str, raw: Raw, time: int) -> Iterator[Event]:
+    def _booked(self, name: str, raw: Raw, time: int) -> Sequence[Event]:
+        """The quote of a book that has changed, if it is another one. Raises Unsound."""
         rows = _raws(raw)
         whole = not rows or bytes(rows[0]).startswith(b"[")
         if whole:
-            self._books[name] = Book()
+            self._books[name] = SummedBook()
+            self._sound[name] = time
         book = self._books.get(name)
         if book is None:  # it was forgotten, and comes anew
-            return
-        for each_row in rows if whole else [raw]:
-            price, count, amount = _row(each_row)
-            take = book.bid if amount > 0 else book.ask
-            take(price, abs(amount) if count else 0.0)
+            return ()
+        for row in rows if whole else [raw]:
+            book.change(row)
+        quotes = list(self._quote(name, book, time))
+        since = self._missing.pop(name, None) if whole else None
+        if since is not None:
+            symbol = self._rows.symbols.of(name)[0]
+            raise Unsound(symbol, since, "its book has come anew", quotes)
+        return quotes
+
+    def _verify(self, name: str, told: int, time: int) -> Sequence[Event]:
+        """Nothing comes of a sum that is right. Raises Unsound for another."""
+        book = self._books.get(name)
+        if book is None or self._wrong[name] > _MOST_WRONG:
+            return ()
+        found = book.checksum()
+        if found == told:
+            self._sound[name], self._wrong[name] = time, 0
+            return ()
+        self._wrong[name] += 1
+        last = self._wrong[name] > _MOST_WRONG
+        if not last:
+            self._lose(name, time)
+        symbol, since = self._rows.symbols.of(name)[0], self._sound[name]
+        more = ", again and again: its sums are believed no longer" if last else ""
+        raise Unsound(symbol, since, f"its book sums up to {found}, the venue's to {told}{more}")
+
+    def _quote(self, name: str, book: SummedBook, time: int) -> Iterator[Event]:
         top = book.top()
         if None not in top and top != self._tops.get(name):
             self._tops[name] = top
@@ -329,13 +373,18 @@ def _message(**message: object) -> str:
 def _subscription(topic: str) -> str:
     stream, name = topic.split(" ", 1)
     where = {"key": f"deriv:{name}"} if stream == "status" else {"symbol": name}
-    book = {"prec": "P0", "freq": "F0", "len": "1"} if stream == "book" else {}
+    book = {"prec": "P0", "freq": "F0", "len": str(LEVELS)} if stream == "book" else {}
     return _message(event="subscribe", channel=stream, **where, **book)
 
 
 def _payload(parts: Sequence[Raw]) -> int:
-    """How many elements of an array stand before its sequence: `te` and `tu` have one more."""
-    return 3 if bytes(parts[1]) in (b'"te"', b'"tu"') else 2
+    """How many elements of an array stand before its sequence: some have one more."""
+    return 3 if bytes(parts[1]) in (b'"te"', b'"tu"', b'"cs"') else 2
+
+
+def _time(rest: Sequence[Raw], frame: Frame) -> int:
+    """The server's time (ns), which comes after the sequence; else when it was received."""
+    return instant(_int(rest[1]), MILLISECOND) if len(rest) > 1 else frame.received_ns
 
 
 class BitfinexRest:

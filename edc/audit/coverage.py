@@ -17,7 +17,7 @@ import polars as pl
 from edc.markets import sessions
 from edc.times import SECOND
 
-COUNTS = ("queue_full", "undecodable", "damaged", "sequence", "notice")
+COUNTS = ("queue_full", "undecodable", "damaged", "sequence", "notice", "book")
 """The causes of the ledger that count rows; all others are spans without data."""
 
 Span = tuple[int, int]

@@ -1,14 +1,18 @@
-"""Bitfinex on loopback: channel ids, a sequence of all arrays, books of one level."""
+"""Bitfinex on loopback: channel ids, a sequence of all arrays, books of a few levels, and sums."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from aiohttp import web
 
+from edc.simulator.tape import text_frame
 from edc.simulator.venue import Kind, Line, Tick, Topic, Venue
 
 _KINDS: dict[str, Kind] = {"trades": "trade", "book": "quote"}
+_TIMES, _SEQUENCE, _SUMS = 32768, 65536, 131072
+_DEEP = 3
 
 
 class BitfinexVenue(Venue):
@@ -19,11 +23,16 @@ class BitfinexVenue(Venue):
     }
     refuses = ("FOO/USD",)
     counted = ("spot",)
+    sums_up = True
     farewell: ClassVar = {
         "event": "info",
         "code": 20051,
         "msg": "Stop/Restart Websocket Server",
     }
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sums = 0
 
     def ours(self, name: str) -> str:
         """Without the `t`, and with the codes that others use."""
@@ -93,17 +102,45 @@ class BitfinexVenue(Venue):
 
     def _tail(self, line: Line, us: int) -> list[int]:
         line.state["sequence"] = line.state.get("sequence", 0) + 1
-        return [line.state["sequence"], us // 1000] if line.state.get("flags") == 98_304 else []  # noqa: PLR2004
+        flags = line.state.get("flags", 0)
+        sequence = [line.state["sequence"]] if flags & _SEQUENCE else []
+        return [*sequence, us // 1000] if flags & _TIMES else sequence
 
     def render(self, topic: Topic, tick: Tick, line: Line) -> bytes | None:
-        """One event an array; a book's level goes before the next one comes."""
+        """One event an array. A book comes whole; before the next one a bid goes, and is summed."""
         number = line.state["numbers"][topic]
         if topic.kind == "trade":
             payload: list[Any] = ["te", _row(tick)]
         else:
-            rows = [[tick.bid, 1, tick.bid_size], [tick.ask, 2, -tick.ask_size]]
-            payload = [rows]
+            bids, asks = line.state.get(f"book {number}", ([], []))
+            if bids and line.state.get("flags", 0) & _SUMS:
+                gone = bids.pop()
+                self._say(line, tick, [number, [gone[0], 0, 1]])
+                self._say(line, tick, [number, "cs", self._sum(bids, asks)])
+            bids, asks = line.state[f"book {number}"] = _levels(tick)
+            payload = [bids + asks]
         return json.dumps([number, *payload, *self._tail(line, tick.us)]).encode()
+
+    def _say(self, line: Line, tick: Tick, payload: list[Any]) -> None:
+        """Before an event; what is lost with that one is lost too."""
+        frame = text_frame(json.dumps([*payload, *self._tail(line, tick.us)]).encode())
+        if self.frames + 1 not in self.faults.swallow:
+            line.waiting.append(frame)
+
+    def _sum(self, bids: list[list[float]], asks: list[list[float]]) -> int:
+        """Price and amount of the best bid, the best ask, the second bid …, as JSON has them."""
+        self.sums += 1
+        sides = [side[at] for at in range(_DEEP) for side in (bids, asks) if at < len(side)]
+        told = ":".join(json.dumps(each) for price, _, amount in sides for each in (price, amount))
+        crc = zlib.crc32(told.encode()) + (self.sums in self.faults.missum)
+        return int.from_bytes((crc & 0xFFFF_FFFF).to_bytes(4, "big"), "big", signed=True)
+
+
+def _levels(tick: Tick) -> tuple[list[list[float]], list[list[float]]]:
+    """Bids and asks, the best first."""
+    bids = [[round(tick.bid - at / 100, 2), 1, tick.bid_size + at] for at in range(_DEEP)]
+    asks = [[round(tick.ask + at / 100, 2), 2, -tick.ask_size - at] for at in range(_DEEP)]
+    return bids, asks
 
 
 def _row(tick: Tick) -> list[float]:

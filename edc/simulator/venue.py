@@ -77,6 +77,8 @@ class Faults:
     """Topics that a connection may have."""
     beats: bool = True
     """Heartbeats are sent, where the vendor has them."""
+    missum: Collection[int] = ()
+    """Checksums, by their count, that are wrong; of venues that send some."""
     unknown_fields: bool = False
     """Every object has a field that the dossier does not list."""
     unlisted: Collection[str] = ()
@@ -195,6 +197,8 @@ class Venue:
     """Seconds to wait after being told of a connection too many; None where nobody tells."""
     farewell: ClassVar[Mapping[str, Any] | None] = None
     """What it says before it ends a connection; None where it does so unannounced."""
+    sums_up: ClassVar[bool] = False
+    """It sends checksums of its books."""
     beats: ClassVar[bool] = False
     """It has heartbeats, which are heard in any market."""
 

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from edc.adapters import Adapter
-from edc.errors import Skippable
+from edc.errors import Skippable, Unsound
 from edc.transport import Frame
 from tests.test_adapters import build, plain
 
 RECEIVED = 1_788_676_200_000_000_000
 SUBSCRIBED = (
-    '{"event":"conf","status":"OK","flags":98304}',
+    '{"event":"conf","status":"OK","flags":229376}',
     '{"event":"subscribed","channel":"trades","chanId":89,"symbol":"tBTCUSD","pair":"BTCUSD"}',
-    '{"event":"subscribed","channel":"book","chanId":90,"symbol":"tBTCUSD","prec":"P0","len":"1"}',
+    '{"event":"subscribed","channel":"book","chanId":90,"symbol":"tBTCUSD","prec":"P0","len":"25"}',
     '{"event":"subscribed","channel":"status","chanId":91,"key":"deriv:tBTCF0:USTF0"}',
 )
 
@@ -72,7 +72,7 @@ def test_a_jump_of_the_connections_count_is_told_and_costs_no_event() -> None:
     ]
 
 
-def test_a_book_of_one_level_gives_a_quote_when_both_sides_stand() -> None:
+def test_a_book_gives_a_quote_when_its_best_level_changes_and_both_sides_stand() -> None:
     adapter = subscribed()
 
     first = rows(adapter, "[90,[[100,1,2.5],[101,3,-4]],1,1564617600401]")
@@ -109,14 +109,81 @@ def test_after_a_jump_there_are_no_quotes_until_the_book_has_come_anew() -> None
             "symbol": "tBTCUSD",
             "prec": "P0",
             "freq": "F0",
-            "len": "1",
+            "len": "25",
         },
     ]
     assert adapter.answer(Frame(b'[90,"hb",5,1564617600405]', RECEIVED, 1)) is None
     rows(adapter, '{"event":"unsubscribed","status":"OK","chanId":90}')
     rows(adapter, SUBSCRIBED[2].replace("90", "92"))
-    (quote,) = rows(adapter, "[92,[[99,1,2],[102,1,-3]],5,1564617600406]")
+    with pytest.raises(Unsound, match="has come anew") as anew:
+        rows(adapter, "[92,[[99,1,2],[102,1,-3]],6,1564617600406]")
+    (quote,) = map(plain, anew.value.events)
     assert (quote["bid"], quote["ask"]) == (99.0, 102.0)
+    assert (anew.value.symbol, anew.value.since_ns) == ("btcusd", 1564617600403_000_000)
+
+
+# By hand: the CRC-32 of "100:2.5:101:-4:99.5:1.7e-7:102:-0.00001302", less 2 ** 32.
+SUM = -1959454351
+BOOK = "[90,[[100,1,2.5],[99.5,1,1.7e-7],[102,2,-0.00001302],[101,3,-4]],1,1564617600401]"
+
+
+def test_a_sum_that_is_the_venues_says_nothing() -> None:
+    adapter: Any = subscribed()
+    rows(adapter, BOOK)
+
+    assert rows(adapter, f'[90,"cs",{SUM},2,1564617600402]') == []
+    assert rows(adapter, "[90,[98,1,9],3,1564617600403]") == []  # the third bid
+    assert rows(adapter, "[90,[98,0,1],4,1564617600403]") == []
+    assert rows(adapter, f'[90,"cs",{SUM},5,1564617600404]') == []
+    assert adapter.answer(Frame(b'[90,"hb",6,1564617600405]', RECEIVED, 1)) is None
+
+
+def test_of_a_deep_book_the_best_25_levels_a_side_are_summed() -> None:
+    """`100:1:200:-1:99:1:201:-1 …` to `76:1:224:-1`; the other levels do not count."""
+    adapter = subscribed()
+    levels = [[100 - at, 1, 1] for at in range(40)] + [[200 + at, 1, -1] for at in range(40)]
+    rows(adapter, json.dumps([90, levels, 1, 1564617600401]))
+
+    assert rows(adapter, '[90,"cs",-717709205,2,1564617600402]') == []
+
+
+def test_a_book_whose_sum_is_not_the_venues_is_told_and_asked_for_anew() -> None:
+    adapter: Any = subscribed()
+    rows(adapter, BOOK)
+    rows(adapter, f'[90,"cs",{SUM},2,1564617600402]')
+    assert len(rows(adapter, "[90,[100.5,1,3],3,1564617600403]")) == 1
+
+    with pytest.raises(Unsound, match=f"the venue's to {SUM}") as caught:
+        rows(adapter, f'[90,"cs",{SUM},4,1564617600404]')
+
+    assert (caught.value.reason, caught.value.symbol) == ("book", "btcusd")
+    assert caught.value.since_ns == 1564617600402_000_000  # the last time that it was right
+    asked = adapter.answer(Frame(b'[90,"cs",1,4,1564617600404]', RECEIVED, 1))
+    assert [json.loads(message)["event"] for message in asked.send] == ["unsubscribe", "subscribe"]
+    assert rows(adapter, "[90,[100.6,1,7],5,1564617600404]") == []
+    assert rows(adapter, '[90,"cs",7,6,1564617600404]') == []
+    rows(adapter, '{"event":"unsubscribed","status":"OK","chanId":90}')
+    rows(adapter, SUBSCRIBED[2].replace("90", "92"))
+    with pytest.raises(Unsound, match="has come anew") as anew:
+        rows(adapter, BOOK.replace("90", "92").replace(",1,1564617600401", ",7,1564617600407"))
+    assert len(anew.value.events) == 1
+    assert anew.value.since_ns == 1564617600404_000_000
+
+
+def test_sums_that_are_wrong_of_each_book_that_comes_are_believed_no_longer() -> None:
+    adapter: Any = subscribed()
+    told = []
+    for sequence in range(1, 16, 2):
+        for frame in (BOOK.replace(",1,156", f",{sequence},156"), f'[90,"cs",5,{sequence + 1},1]'):
+            try:
+                rows(adapter, frame)
+            except Unsound as error:
+                told.append(error.problem)
+
+    wrong = [said for said in told if "anew" not in said]
+    assert len(wrong) == 4
+    assert wrong[-1].endswith("its sums are believed no longer")
+    assert len(rows(adapter, "[90,[100.5,1,3],17,1564617600403]")) == 1
 
 
 def test_a_status_gives_last_index_and_mark_when_they_change() -> None:
@@ -139,7 +206,7 @@ def test_names_have_a_colon_where_a_code_is_long_and_the_venues_own_codes() -> N
 
     asked = [json.loads(message) for message in adapter.subscribe()]  # type: ignore[attr-defined]
 
-    assert asked[0] == {"event": "conf", "flags": 98304}
+    assert asked[0] == {"event": "conf", "flags": 229376}  # 32768 + 65536 + 131072
     assert [each["symbol"] for each in asked[1:4]] == ["tBTCUSD", "tDOGE:UST", "tBTCUDC"]
     assert asked[4] == {
         "event": "subscribe",
@@ -147,5 +214,5 @@ def test_names_have_a_colon_where_a_code_is_long_and_the_venues_own_codes() -> N
         "symbol": "tBTCUSD",
         "prec": "P0",
         "freq": "F0",
-        "len": "1",
+        "len": "25",
     }
