@@ -16,7 +16,7 @@ import msgspec
 
 from edc import files
 from edc.adapters import Instrument
-from edc.errors import DiskFailed, EdcError
+from edc.errors import DiskFailed, EdcError, Fatal
 from edc.listing import Listing
 from edc.times import SECOND
 from edc.transport import fetch
@@ -142,7 +142,13 @@ async def _ask(listing: Listing) -> list[Instrument]:
                 await asyncio.sleep(_BETWEEN)
             request = waiting.pop(0)
             frame = await fetch.fetch(client, request, lambda: 0, time.time_ns)
-            instruments += source.read(frame)
+            try:
+                instruments += source.read(frame)
+            except Fatal as error:
+                if request not in listing.parts:
+                    raise
+                log.warning("the instruments of %s: %s; they go by spelling", listing.key, error)
+                continue
             following = source.more(request, frame) if source.more else None
             waiting += [following] if following else []
     if not instruments:

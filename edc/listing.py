@@ -7,7 +7,7 @@ is named, with what comes nearest.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from edc.adapters import Adapter, FeedPlan, Instrument, Vendor
@@ -27,13 +27,19 @@ class Listing:
         self.unlisted: Mapping[str, str] = {}
         """Symbols that the venue does not trade, each with what to say about it."""
         channel = plan.options.channel
-        self.key = f"{plan.vendor}_{channel}"
-        """Of the list: feeds of one channel share it."""
-        listed = any(symbol != "*" for each in plan.options.symbols.values() for symbol in each)
+        symbols = [each for some in plan.options.symbols.values() for each in some if each != "*"]
         source = vendor.instruments
-        self.requests: Sequence[Request] = (
-            source.requests(plan.vendor_options, channel) if source and listed else ()
-        )
+        families = sorted({self._family(symbol) for symbol in symbols} - {""})
+        self.key = "_".join((plan.vendor, channel, *families))
+        """Of the list: feeds of one channel share it, if they have the same families."""
+        self.parts: Sequence[Request] = [
+            source.part(plan.vendor_options, family)
+            for family in families
+            if source is not None and source.part is not None
+        ]
+        """What families are asked for with."""
+        whole = source.requests(plan.vendor_options, channel) if source and symbols else ()
+        self.requests: Sequence[Request] = [*whole, *self.parts]
         """What the list is asked for with; empty where there is none."""
         self._own_names = vendor.channels[channel].own_names
         self._plan = plan
@@ -57,6 +63,7 @@ class Listing:
         known: dict[str, list[Instrument]] = {}
         for instrument in instruments:
             known.setdefault(self._ours(instrument), []).append(instrument)
+        families = {self._family(symbol) for symbol in known}
         names, unlisted = {}, {}
         for symbol in [each for some in self.plan.options.symbols.values() for each in some]:
             if symbol == "*":
@@ -64,7 +71,7 @@ class Listing:
             found = self._of(symbol, known.get(symbol, ()))
             if isinstance(found, Instrument):
                 names[symbol] = found.name
-            elif found or self._covers(symbol):
+            elif found or self._covers(symbol, families):
                 unlisted[symbol] = found or _absent(symbol, self.plan.vendor, known)
         symbols = {
             kind: kept
@@ -97,8 +104,14 @@ class Listing:
         several = ", ".join(f"{each.base}/{each.quote}" for each in found[:_NEAREST])
         return f"{symbol} may be {several}; write it so"
 
-    def _covers(self, symbol: str) -> bool:
+    def _family(self, symbol: str) -> str:
         source = self.vendor.instruments
+        return source.family(symbol) if source and source.family else ""
+
+    def _covers(self, symbol: str, families: Collection[str]) -> bool:
+        family, source = self._family(symbol), self.vendor.instruments
+        if family:
+            return family in families
         return source is None or source.covers is None or source.covers(symbol)
 
 

@@ -17,6 +17,7 @@ from edc.instruments import Catalog
 from edc.listing import Listing
 from edc.plan import plan_feeds
 from edc.simulator.binance import BinanceVenue
+from edc.simulator.okx import OkxVenue
 from edc.simulator.venue import Faults, Venue
 from edc.supervisor import Supervisor
 from edc.times import SECOND
@@ -259,6 +260,48 @@ def test_what_a_list_does_not_cover_goes_by_its_spelling() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("vendor", "channel", "option", "params", "listed", "near"),
+    [
+        (
+            *("okx", "derivatives", "btc-usd-260925-60000-c"),
+            {"instType": "OPTION", "instFamily": "BTC-USD"},
+            *("BTC-USD-260925-60000-C", "btc-usd-260925-60001-c"),
+        ),
+        (
+            *("bybit", "option", "btc-6jan23-18000-c"),
+            {"category": "option", "baseCoin": "BTC", "limit": "1000"},
+            *("BTC-6JAN23-18000-C", "btc-6jan23-18001-c"),
+        ),
+    ],
+)
+def test_options_are_listed_by_what_they_are_options_on(
+    vendor: str, channel: str, option: str, params: dict[str, str], listed: str, near: str
+) -> None:
+    found = listing(vendor, channel, [option, near])
+
+    assert [request.params for request in found.parts] == [params]
+    assert found.requests[-1] == found.parts[0]
+    assert found.key == f"{vendor}_{channel}_{params.get('instFamily', 'BTC')}"
+    found.learn([Instrument(listed)])
+    assert names(found) == [listed]
+    assert found.unlisted == {near: f"{near} is not traded on {vendor}; nearest: {option}"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "channel", "symbol"),
+    [
+        ("okx", "derivatives", "../../x-260925-1-c"),
+        ("okx", "derivatives", "btc-usdt-swap"),
+        ("okx", "spot", "btcusdt"),
+        ("bybit", "option", "btc-26dec25"),
+        ("bybit", "linear", "btcusdt"),
+    ],
+)
+def test_what_is_no_option_has_no_family(vendor: str, channel: str, symbol: str) -> None:
+    assert listing(vendor, channel, [symbol]).key == f"{vendor}_{channel}"
+
+
 def test_a_symbol_that_may_be_two_pairs_is_the_one_that_is_written() -> None:
     both = [Instrument("AB-CUSD", "AB", "CUSD"), Instrument("ABC-USD", "ABC", "USD")]
     plain = listing("coinbase", "exchange", ["abcusd"])
@@ -352,6 +395,32 @@ async def test_a_list_is_fetched_once_a_day_and_kept(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / ".instruments" / "binance_spot.json").read_text())
     assert ["BTCUSDT", "BTC", "USDT"] in kept["instruments"]
     assert kept["fetched_ns"] == clock.now
+
+
+async def test_a_family_that_the_venue_does_not_list_goes_by_its_spelling(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    symbols = ["btc-usd-260925-60000-c", "btc-usd-260925-1-p", "foo-usd-260925-1-c", "btc-usd-swop"]
+    venue = OkxVenue(faults=Faults())
+    await venue.start()
+    try:
+        settings = config.Settings(
+            vendors={"okx": venue.options()},
+            feeds={
+                "f": {"vendor": "okx", "channel": "derivatives", "symbols": {"crypto": symbols}}
+            },
+        )
+        (feed,) = plan_feeds(settings, Path("config.toml"))
+        assert feed.listing is not None
+        await Catalog(tmp_path).bring(feed.listing)
+    finally:
+        await venue.stop()
+
+    assert names(feed.listing) == ["BTC-USD-260925-60000-C", "FOO-USD-260925-1-C"]
+    assert feed.listing.unlisted.keys() == {"btc-usd-260925-1-p", "btc-usd-swop"}
+    assert "Instrument family does not exist (51001)" in caplog.text
+    (kept,) = (tmp_path / ".instruments").iterdir()
+    assert kept.name == "okx_derivatives_BTC-USD_FOO-USD.json"
 
 
 async def test_a_venue_that_does_not_answer_leaves_the_last_list_then_the_spelling(

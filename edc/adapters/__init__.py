@@ -451,12 +451,18 @@ class Instruments:
     `requests` is empty for a channel without a list. `read` is pure and raises what `decode`
     raises; `more` is the request of the next page, if there is one. What a list does not say
     anything about, `covers` is false for: it may be traded all the same.
+
+    Where some are listed only family by family (options, by what they are options on), `family` is
+    that of a symbol in the lake's spelling, empty for all others, and `part` asks for one. Of a
+    family that is not listed, everything may be traded.
     """
 
     requests: Callable[[VendorOptions, str], Sequence[Request]]
     read: Callable[[Frame], Sequence[Instrument]]
     more: Callable[[Request, Frame], Request | None] | None = None
     covers: Callable[[str], bool] | None = None
+    family: Callable[[str], str] | None = None
+    part: Callable[[VendorOptions, str], Request] | None = None
 
 
 @dataclass(frozen=True, slots=True)

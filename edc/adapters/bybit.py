@@ -17,6 +17,7 @@ pairs are spelled like all pairs, others by the venue's own names in lower case.
 * REST has the last 60 (spot) or 1000 trades, and no older ones: a gap is filled as far as they go.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -54,6 +55,8 @@ _AT_ONCE = 10
 """Arguments in one message: spot takes no more."""
 _MOST_LETTERS = 21_000
 """Of all arguments of a connection."""
+_OPTION = re.compile(r"([a-z0-9]+)-\d{1,2}[a-z]{3}\d{2}-[0-9.]+-[cp](?:-usdt)?")
+"""`BTC-6JAN23-18000-C` in lower case; newer ones are settled in USDT and say so."""
 
 
 class BybitVendorOptions(VendorOptions):
@@ -417,11 +420,22 @@ def _stream(text: str, *, own_names: bool) -> Channel:
 
 
 def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
-    """Options are listed for one coin at a time, and not asked for."""
+    """Options are listed for one coin at a time: see `_part`."""
     category = channel.removesuffix("_rest")
     params = {"category": category, "limit": "1000"}
     url = f"{options.rest_url}/v5/market/instruments-info"
     return [] if category == "option" else [Request(url, params)]
+
+
+def _family(symbol: str) -> str:
+    """`BTC` of `btc-6jan23-18000-c`."""
+    option = _OPTION.fullmatch(symbol)
+    return option[1].upper() if option else ""
+
+
+def _part(options: VendorOptions, family: str) -> Request:
+    params = {"category": "option", "baseCoin": family, "limit": "1000"}
+    return Request(f"{options.rest_url}/v5/market/instruments-info", params)
 
 
 def _instruments(frame: Frame) -> Sequence[Instrument]:
@@ -452,5 +466,5 @@ VENDOR = Vendor(
     feed_options=BybitFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
-    instruments=Instruments(_lists, _instruments, _more),
+    instruments=Instruments(_lists, _instruments, _more, family=_family, part=_part),
 )

@@ -65,6 +65,10 @@ _PAGE = 100
 _NAMED = re.compile(r"channel:(?P<channel>[\w-]+),\s*instId:(?P<name>[\w-]+)")
 
 
+_OPTION = re.compile(r"([a-z0-9]+-[a-z0-9_]+)-\d{6}-[0-9.]+-[cp]")
+"""`BTC-USD-260925-60000-C` in lower case."""
+
+
 class OkxVendorOptions(VendorOptions):
     """`[vendors.okx]`. Accounts of the EEA and the US have hosts of their own (wseea, wsus)."""
 
@@ -379,8 +383,20 @@ def _instruments(frame: Frame) -> Sequence[Instrument]:
 
 
 def _covers(symbol: str) -> bool:
-    """Options are listed for one underlying at a time; they are not asked for."""
+    """False for what looks like an option, of which no one knows on what."""
     return not symbol.endswith(("-c", "-p"))
+
+
+def _family(symbol: str) -> str:
+    """`BTC-USD` of `btc-usd-260925-60000-c`."""
+    option = _OPTION.fullmatch(symbol)
+    return option[1].upper() if option else ""
+
+
+def _part(options: VendorOptions, family: str) -> Request:
+    """Options are listed for one family at a time."""
+    url = f"{options.rest_url}/api/v5/public/instruments"
+    return Request(url, {"instType": "OPTION", "instFamily": family})
 
 
 VENDOR = Vendor(
@@ -420,5 +436,5 @@ VENDOR = Vendor(
     feed_options=OkxFeedOptions,
     build=_build,
     most_symbols=_most_symbols,
-    instruments=Instruments(_lists, _instruments, covers=_covers),
+    instruments=Instruments(_lists, _instruments, covers=_covers, family=_family, part=_part),
 )

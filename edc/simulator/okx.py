@@ -17,6 +17,10 @@ _KINDS: dict[str, Kind] = {
 _FIRST_ID = 130_639_000
 
 
+_FAMILIES = ("BTC-USD", "ETH-USD")
+"""What there are options on."""
+
+
 class OkxVenue(Venue):
     """See `Venue`."""
 
@@ -61,6 +65,11 @@ class OkxVenue(Venue):
             rows = self.pairs()
         elif kind == "SWAP":
             rows = [(name, "", "") for name, _, _ in self.pairs("{}-{}-SWAP")]
+        elif kind == "OPTION":
+            family = request.query.get("instFamily", "")
+            if family not in _FAMILIES:
+                return {"code": "51001", "msg": "Instrument family does not exist", "data": []}
+            rows = [(name, "", "") for name in self.listed([f"{family}-260925-60000-C"])]
         keys = ("instId", "baseCcy", "quoteCcy")
         data = [{"instType": kind, **dict(zip(keys, row, strict=True))} for row in rows]
         return {"code": "0", "msg": "", "data": data}
