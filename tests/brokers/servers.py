@@ -10,7 +10,6 @@ import os
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -20,6 +19,7 @@ from typing import Any, ClassVar, Self
 import pytest
 
 from tests.brokers import environment
+from tests.brokers.door import Door, kafka_proxy
 from tests.torture.proxy import Proxy
 
 REQUIRED = os.environ.get("EDC_REQUIRE_BROKERS") == "1"
@@ -39,6 +39,7 @@ class Broker(ABC):
     package = ""
     program = ""
     starts_within = 30.0
+    ends_within = 30.0
     lossy = False
     """It forgets what it has confirmed when it is killed, so that it is told to end instead."""
     more: ClassVar[dict[str, Any]] = {}
@@ -104,9 +105,16 @@ class Broker(ABC):
 
     def ready(self) -> bool:
         """True once it takes connections."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.listens_at()), 1),
+        ):
             return True
         return False
+
+    def listens_at(self) -> int:
+        """The port of the process itself."""
+        return self.port
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it, and all that it has started."""
@@ -114,7 +122,7 @@ class Broker(ABC):
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        self._process.wait(30)
+        self._process.wait(self.ends_within)
         self._process = None
 
     def kill(self) -> None:
@@ -228,12 +236,20 @@ class RabbitBroker(Broker):
 class KafkaBroker(Broker):
     """noida-db, which speaks Kafka's protocol: all of a producer and a group, but no eviction.
 
-    It saves what it has when it is told to end, so it is restarted and not killed; and it keeps the
-    place of a member that has died for ever, so a store has to come back under its own name.
+    It saves what it has when it is told to end, so it is restarted and not killed; and as it goes
+    on confirming while it saves, which it forgets, it is behind a door that is shut before. It
+    keeps the place of a member that has died for ever, so a store has to come back under its own
+    name.
     """
 
     name = "kafka"
     lossy = True
+    ends_within = 120.0
+
+    def __init__(self, folder: Path, *, small: bool = False) -> None:
+        super().__init__(folder, small=small)
+        self._inner = free_port()
+        self._door: Door | None = None
 
     @classmethod
     def missing(cls) -> str:
@@ -244,21 +260,28 @@ class KafkaBroker(Broker):
 
     def command(self) -> list[str]:
         data = ("--data-dir", str(self.folder / "data"))
-        return [environment.noida(), "start", *data, "--only", "kafka", *self._port()]
+        only = ("--only", "kafka", "--kafka-port", str(self._inner))
+        return [environment.noida(), "start", *data, *only]
 
-    def _port(self) -> tuple[str, str]:
-        return "--kafka-port", str(self.port)
+    def listens_at(self) -> int:
+        return self._inner
 
+    def start(self) -> None:
+        super().start()
+        if self._door is None:
+            self._door = Door(kafka_proxy(self._inner))
+            self.port = self._door.port
+        self._door.open()
 
-def kafka_proxy(port: int) -> Proxy:
-    """A client goes where the broker says that it is: so the proxy says that it is here."""
-    host = b"127.0.0.1"
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._door is not None:
+            self._door.shut()
+        super().stop(number)
 
-    def passed(data: bytes) -> bytes:
-        return data.replace(host + struct.pack(">i", port), host + struct.pack(">i", made.port))
-
-    made = Proxy(port, passed)
-    return made
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        if self._door is not None:
+            self._door.remove()
 
 
 BROKERS: dict[str, type[Broker]] = {

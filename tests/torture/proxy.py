@@ -11,6 +11,8 @@ class Proxy:
 
     def __init__(self, target: int, passed: Callable[[bytes], bytes] = lambda data: data) -> None:
         self.port = 0
+        self.shut = False
+        """While true, whoever comes is turned away."""
         self._passed = passed
         """Makes of what the far end says what the near end is told."""
         self._target = target
@@ -50,12 +52,16 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            if self.shut:
+                raise ConnectionRefusedError
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()
             return
         pipe = _Pipe(writer, far_writer)
         self._pipes.add(pipe)
+        if self.shut:  # meanwhile
+            pipe.drop()
         try:
             there = asyncio.create_task(pipe.pump(reader, far_writer), name="to the vendor")
             back = asyncio.create_task(
