@@ -76,6 +76,14 @@ class Bookkeeper:
         self.ledger.damaged(damage)
         await self._lanes["gap"].write_chunk()
 
+    async def forgotten(self, since: int) -> None:
+        """What a broker has forgotten that it had confirmed is in the ledger, durably, from now on.
+
+        Raises OSError or DiskFailed.
+        """
+        self.ledger.forgotten(since)
+        await self._lanes["gap"].write_chunk()
+
     def damaged_in_thread(self, damage: Damage) -> None:
         """As `damaged`, for the threads that a lane writes in; see `attach`."""
         assert self._loop is not None

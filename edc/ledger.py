@@ -5,7 +5,8 @@ Spans, from the last data of a feed to its next: `disconnected`, `refused`, `sta
 `stopped` and `killed` (edc itself), `unsubscribed` (one symbol, which the vendor does not deliver).
 Counts: `queue_full`, `undecodable`, `sequence` (numbers that a vendor left out), `notice` (the
 vendor says so), `book` (quotes of one symbol, whose book was not the vendor's) and `damaged` (a
-file that was set aside). They become rows of the `gap` table by the way of every other event.
+file that was set aside). A span of nobody in particular: `forgotten` (by a broker that had
+confirmed it). They become rows of the `gap` table by the way of every other event.
 
 What a back-fill brings back is told by a second row, equal but for `state` (`filled`, or
 `unfillable` where some of it is gone for good) and `rows_filled`.
@@ -52,7 +53,7 @@ class Ledger:
         self._now_ns = now_ns
         self._losses: dict[tuple[Origin, str, str | None], _Loss] = {}
         self.counts: Counter[tuple[str, str, str]] = Counter()
-        """Rows so far, by feed, vendor and cause; what is damaged has no feed and no vendor."""
+        """Rows so far, by feed, vendor and cause; what is damaged or forgotten has only a cause."""
         self.recent: deque[Gap] = deque(maxlen=_REMEMBERED)
         """The last rows, for those who look."""
         self._settled: dict[tuple[Origin, str, str | None], _Loss] = {}
@@ -114,16 +115,24 @@ class Ledger:
 
     def damaged(self, damage: Damage) -> None:
         """A file of the lake or the spool cannot be read; whose rows it held is not known."""
-        self.counts["", "", "damaged"] += 1
+        self._anybodys("damaged", damage.started_at, damage.ended_at, damage.rows)
+
+    def forgotten(self, since: int) -> None:
+        """A broker has no more what it had confirmed from `since` until now; whose is not known."""
+        now = self._now_ns()
+        self._anybodys("forgotten", min(since, now), now, None)
+
+    def _anybodys(self, cause: str, started_at: int, ended_at: int, rows: int | None) -> None:
+        self.counts["", "", cause] += 1
         self._put(
             Gap(
                 feed=None,
                 vendor=None,
                 source=None,
-                started_at=damage.started_at,
-                ended_at=damage.ended_at,
-                cause="damaged",
-                rows_lost=damage.rows,
+                started_at=started_at,
+                ended_at=ended_at,
+                cause=cause,
+                rows_lost=rows,
                 created_at=self._now_ns(),
             )
         )

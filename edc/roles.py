@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 
 import polars as pl
@@ -40,10 +40,17 @@ class Role(StrEnum):
 class BusEnd:
     """One end of the bus. `sink` is where the daemon's own lanes go.
 
+    `on_forgotten` is told since when (ns) the broker has forgotten what it had confirmed.
     Raises ConfigError where the settings name no bus, or its library is missing.
     """
 
-    def __init__(self, settings: Settings, role: Role, lake: Sink) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        role: Role,
+        lake: Sink,
+        on_forgotten: Callable[[int], Awaitable[None]],
+    ) -> None:
         if not settings.bus.url.get_secret_value():
             raise ConfigError(
                 "[bus]",
@@ -54,7 +61,7 @@ class BusEnd:
         self.role = role
         self._settings = settings
         instance = settings.storage.instance
-        self._bus: Bus = connect(settings.bus, instance)
+        self._bus: Bus = connect(settings.bus, instance, on_forgotten)
         self.stats = BusStats(address(settings.bus).name, role)
         self.store: Store | None = None
         self._publishing: BusSink | None = None

@@ -257,7 +257,11 @@ class Store:
     async def _deal(self, stopping: asyncio.Event) -> None:
         """Read what is this store's part, as stores come and go."""
         while not stopping.is_set():
-            wanted = self._bus.assigned()
+            try:
+                wanted = self._bus.assigned()
+            except BusDown as error:
+                self._failed(error)
+                wanted = frozenset()
             if wanted is None:
                 wanted = await asyncio.to_thread(self._shares.due)
             await self._drop(self._readers.keys() - wanted)

@@ -134,7 +134,9 @@ class Supervisor:
             on_damaged=self._books.damaged_in_thread,
         )
         self._latencies = Latencies()
-        self.bus = None if role is None else BusEnd(settings, role, self._lake)
+        self.bus = (
+            None if role is None else BusEnd(settings, role, self._lake, self._books.forgotten)
+        )
         self.lanes = {
             kind: Deliver(
                 queue,

@@ -45,7 +45,13 @@ SEES = {
     "edc.bus.redis": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.nats": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.rabbitmq": ("bus", "bus.settings", "errors", "events"),
-    "edc.bus.kafka": ("bus", "bus.settings", "errors", "events"),
+    "edc.bus.kafka": (
+        *("bus", "bus.kafka_log", "bus.kafka_reader", "bus.kafka_topics", "bus.settings"),
+        *("errors", "events"),
+    ),
+    "edc.bus.kafka_log": NOBODY,
+    "edc.bus.kafka_reader": ("bus", "bus.kafka_log", "errors"),
+    "edc.bus.kafka_topics": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.brokers": (
         *("bus", "bus.kafka", "bus.nats", "bus.rabbitmq", "bus.redis", "bus.settings", "errors"),
     ),
@@ -349,7 +355,9 @@ VENDOR_SEES = (
 HOMES = {
     "aio_pika": ("edc.bus.rabbitmq",),
     "aiohttp": ("edc.gate", "edc.page", "edc.server", "edc.simulator"),
-    "aiokafka": ("edc.bus.kafka",),
+    "aiokafka": (
+        *("edc.bus.kafka", "edc.bus.kafka_log", "edc.bus.kafka_reader", "edc.bus.kafka_topics"),
+    ),
     "dotenv": ("edc.explain",),
     "holidays": ("edc.markets",),
     "httpx": ("edc.transport",),

@@ -39,6 +39,8 @@ class Message:
     data: bytes
     headers: Mapping[str, str]
     key: str
+    since: int = 0
+    """The least time of its rows, ns since the epoch; stays with the sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,10 @@ class Bus(Protocol):
         ...
 
     def assigned(self) -> AbstractSet[Share] | None:
-        """The shares that the broker gives to this store; None where it gives none."""
+        """The shares that the broker gives to this store; None where it gives none.
+
+        Raises BusDown and ConfigError where it cannot give any.
+        """
         ...
 
 

@@ -1,14 +1,26 @@
 """Which broker a URL means, and the library that speaks to it: an extra of each."""
 
+from collections.abc import Awaitable, Callable
+
 from edc.bus import Bus
 from edc.bus.settings import BusSettings, address
 from edc.errors import ConfigError
 
 
-def connect(settings: BusSettings, consumer: str) -> Bus:
+async def _nobody(_since: int) -> None:
+    """Who has no ledger."""
+
+
+def connect(
+    settings: BusSettings,
+    consumer: str,
+    on_forgotten: Callable[[int], Awaitable[None]] = _nobody,
+) -> Bus:
     """The bus of the settings, not yet open. Raises ConfigError.
 
-    `consumer` names this process to the broker.
+    `consumer` names this process to the broker. `on_forgotten` is called where the broker has no
+    more what it had confirmed since a moment (ns), as far as it can be known: with Kafka, which
+    numbers its messages. May raise OSError, to be called again.
     """
     where = address(settings)
     try:
@@ -28,7 +40,7 @@ def connect(settings: BusSettings, consumer: str) -> Bus:
             case _:
                 from edc.bus.kafka import KafkaBus  # noqa: PLC0415 - an extra
 
-                return KafkaBus(where, settings, consumer)
+                return KafkaBus(where, settings, consumer, on_forgotten)
     except ModuleNotFoundError as error:
         raise ConfigError(
             "[bus] url",

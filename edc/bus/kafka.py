@@ -2,14 +2,16 @@
 
 Producers are idempotent and wait for all replicas in sync (`acks = all`). Stores are a consumer
 group, to which the broker deals out the partitions; an offset is committed once the rows before it
-are in the lake, and a partition is read from there whenever it is taken. Messages stay for
-`retention`, stored or not.
+are in the lake, and a partition is read from there whenever it is taken, if the log still is what
+it was (kafka_log.py). Messages stay for `retention`, stored or not.
 """
 
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -19,27 +21,30 @@ from aiokafka import (
     ConsumerRebalanceListener,
     TopicPartition,
 )
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     AuthenticationFailedError,
     GroupAuthorizationFailedError,
     KafkaConnectionError,
-    KafkaError,
     SaslAuthenticationFailed,
-    TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
-    for_code,
 )
 
-from edc.bus import DEAD, Delivery, Message, Share
+from edc.bus import Message, Share
+from edc.bus.kafka_log import Confirmed, place
+from edc.bus.kafka_reader import ERRORS, KafkaReader
+from edc.bus.kafka_topics import make_topics, topic
 from edc.bus.settings import Address, BusSettings, tls_context
 from edc.errors import BusDown, ConfigError
 from edc.events import EVENT_TYPES
 
+log = logging.getLogger(__name__)
+
 _MOST_REQUEST = 4 << 20
 _AT_ONCE = {"arrow": 32, "json": 4096}
-_ERRORS = (KafkaError, OSError, TimeoutError, RuntimeError)
 _SESSION_MS = 10_000
+_NOWHERE = TopicPartition("", 0)
+"""A partition that nobody has: to hear of the group's troubles without reading."""
 _REFUSED = (
     AuthenticationFailedError,
     GroupAuthorizationFailedError,
@@ -51,14 +56,22 @@ _REFUSED = (
 class KafkaBus:
     """See Bus."""
 
-    def __init__(self, where: Address, settings: BusSettings, consumer: str) -> None:
+    def __init__(
+        self,
+        where: Address,
+        settings: BusSettings,
+        consumer: str,
+        on_forgotten: Callable[[int], Awaitable[None]],
+    ) -> None:
         self._where, self._settings, self._name = where, settings, consumer
+        self._on_forgotten = on_forgotten
         self._producer: Any = None
         self._consumer: Any = None
         self._admin: Any = None
         self._opening = asyncio.Lock()
-        self._reading = asyncio.Lock()
+        self._membership: asyncio.Task[BusDown | ConfigError] | None = None
         self._publishing = asyncio.Lock()
+        self._confirmed: defaultdict[Share, Confirmed] = defaultdict(Confirmed)
         self._assigned: set[Share] = set()
         self._lost: dict[Share, int] = {}
         """How often a share was taken from us: what a reader of before has is void."""
@@ -73,11 +86,11 @@ class KafkaBus:
             try:
                 async with asyncio.timeout(self._settings.timeout):
                     await admin.start()
-                await self._make(admin)
+                await make_topics(admin, self._where, self._settings)
             except BaseException as error:
-                with contextlib.suppress(*_ERRORS):
+                with contextlib.suppress(*ERRORS):
                     await admin.close()
-                if isinstance(error, _ERRORS):
+                if isinstance(error, ERRORS):
                     raise self._failed(error) from error
                 raise
             self._admin = admin
@@ -114,59 +127,24 @@ class KafkaBus:
 
     def topic(self, kind: str) -> str:
         """The name of a topic."""
-        return f"{self._settings.prefix}.{kind}"
-
-    async def _make(self, admin: Any) -> None:
-        """Topics: there, made, or refused with the command that makes them."""
-        settings = self._settings
-        wanted = {self.topic(kind): settings.partitions for kind in EVENT_TYPES}
-        wanted[self.topic(DEAD)] = 1
-        present = set(await admin.list_topics())
-        missing = [name for name in wanted if name not in present]
-        config = {"retention.ms": str(int(settings.retention * 1000))}
-        if missing and not settings.create:
-            host, port = self._where.hosts[0]
-            raise ConfigError(
-                "[bus]",
-                f"{self._where.name} has no topic {missing[0]}, and create is false",
-                f"make it: kafka-topics.sh --bootstrap-server {host}:{port} --create --topic"
-                f" {missing[0]} --partitions {wanted[missing[0]]} --config"
-                f" retention.ms={config['retention.ms']}",
-            )
-        made = [
-            NewTopic(name, wanted[name], settings.replicas or 1, topic_configs=config)
-            for name in missing
-        ]
-        if made:
-            answer = await admin.create_topics(made)
-            for name, code, *_ in answer.topic_errors:
-                error = for_code(code)
-                if code and error is not TopicAlreadyExistsError:
-                    raise ConfigError(
-                        "[bus]",
-                        f"{self._where.name} does not make the topic {name}: {error.__name__}",
-                        "make it yourself, or let the user do it",
-                    )
-        for known in await admin.describe_topics(list(wanted)):
-            counted = len(known["partitions"])
-            if counted != wanted.get(known["topic"], counted):
-                raise ConfigError(
-                    "[bus] partitions",
-                    f"the topic {known['topic']} has {counted}",
-                    f"write partitions = {counted}, or take another prefix",
-                )
+        return topic(self._settings, kind)
 
     async def close(self) -> None:
         """See Bus."""
-        for client in (self._consumer, self._producer):
-            if client is not None:
-                with contextlib.suppress(*_ERRORS):
-                    async with asyncio.timeout(self._settings.timeout):
-                        await client.stop()
+        if self._membership is not None:
+            self._membership.cancel()
+            await asyncio.wait((self._membership,))
+        if self._producer is not None:
+            await self._stopped(self._producer, self._settings.timeout)
         if self._admin is not None:
-            with contextlib.suppress(*_ERRORS):
+            with contextlib.suppress(*ERRORS):
                 await self._admin.close()
-        self._consumer = self._producer = self._admin = None
+        self._membership = self._producer = self._admin = None
+
+    async def _stopped(self, client: Any, within: float) -> None:
+        with contextlib.suppress(*ERRORS):
+            async with asyncio.timeout(within):
+                await client.stop()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See Bus. An idempotent producer keeps the order over its own tries."""
@@ -177,14 +155,36 @@ class KafkaBus:
                     if self._producer is None:
                         self._producer = await self._produces()
                     sent = [await self._send(each) for each in messages]
-                    await asyncio.gather(*sent)
-            except _ERRORS as error:
+                    confirmed = await asyncio.gather(*sent)
+            except ERRORS as error:
                 producer, self._producer = self._producer, None
                 if producer is not None:
-                    with contextlib.suppress(*_ERRORS):
-                        async with asyncio.timeout(1):
-                            await producer.stop()
+                    await self._stopped(producer, 1)
                 raise self._failed(error) from error
+            await self._hold_to_account(messages, confirmed)
+
+    async def _hold_to_account(self, messages: Sequence[Message], confirmed: list[Any]) -> None:
+        """An offset that was given before: what was there is no more. Raises OSError."""
+        offsets: defaultdict[Share, list[int]] = defaultdict(list)
+        since: dict[Share, int] = {}
+        for message, told in zip(messages, confirmed, strict=True):
+            share = message.share
+            offsets[share].append(told.offset)
+            since[share] = min(since.get(share, message.since), message.since)
+        void = {share: self._confirmed[share].add(offsets[share], since[share]) for share in since}
+        lost = {share: began for share, began in void.items() if began is not None}
+        for share in lost:
+            self._complain(share, "it gives offsets that it has given before")
+        if lost:
+            await self._on_forgotten(min(lost.values()))
+
+    def _complain(self, share: Share, problem: str) -> None:
+        log.error(
+            "%s has forgotten what it had confirmed: %s",
+            self._where.name,
+            problem,
+            extra={"topic": self.topic(share.event_type), "partition": share.partition},
+        )
 
     async def _produces(self) -> Any:
         producer = AIOKafkaProducer(
@@ -214,42 +214,42 @@ class KafkaBus:
 
     def assigned(self) -> AbstractSet[Share] | None:
         """See Bus: what the group has given to this store."""
-        if self._consumer is None:
-            self._begin_reading()
+        if self._membership is not None and self._membership.done():
+            trouble, self._membership = self._membership.result(), None
+            raise trouble
+        if self._membership is None:
+            self._membership = asyncio.create_task(self._member(), name="member of the group")
         return frozenset(self._assigned)
 
-    def _begin_reading(self) -> None:
-        """Join the group, in a task of its own, unless one is at it."""
-        if not self._reading.locked():
-            self._joining = asyncio.create_task(self._join(), name="join the group")
-
-    async def _join(self) -> None:
-        async with self._reading:
-            if self._consumer is not None:
-                return
-            consumer = AIOKafkaConsumer(
-                **self._options(
-                    AIOKafkaConsumer,
-                    group_id=self._settings.group,
-                    group_instance_id=f"{self._settings.group}-{self._name}",
-                    enable_auto_commit=False,
-                    auto_offset_reset="earliest",
-                    session_timeout_ms=_SESSION_MS,
-                    heartbeat_interval_ms=_SESSION_MS // 4,
-                    request_timeout_ms=max(self._millis(), 3 * _SESSION_MS),  # to deal takes long
-                )
+    async def _member(self) -> BusDown | ConfigError:
+        """Be a member of the group until that fails: why. Or until the task is cancelled."""
+        consumer = AIOKafkaConsumer(
+            **self._options(
+                AIOKafkaConsumer,
+                group_id=self._settings.group,
+                group_instance_id=f"{self._settings.group}-{self._name}",
+                enable_auto_commit=False,
+                auto_offset_reset="none",  # a log that is not what it was is looked at: kafka_log
+                session_timeout_ms=_SESSION_MS,
+                heartbeat_interval_ms=_SESSION_MS // 4,
+                request_timeout_ms=max(self._millis(), 3 * _SESSION_MS),  # to deal takes long
             )
-            topics = [self.topic(kind) for kind in EVENT_TYPES]
-            try:
-                await self.open()
-                consumer.subscribe(topics, listener=_Listener(self))
-                await consumer.start()
-            except (*_ERRORS, ConfigError):
-                with contextlib.suppress(*_ERRORS):
-                    await consumer.stop()
-                await asyncio.sleep(1)
-                return
+        )
+        topics = [self.topic(kind) for kind in EVENT_TYPES]
+        try:
+            await self.open()
+            consumer.subscribe(topics, listener=_Listener(self))
+            await consumer.start()
             self._consumer = consumer
+            while True:  # else what ails the group is told to nobody while nobody reads
+                await consumer.getmany(_NOWHERE, timeout_ms=1000)
+        except (*ERRORS, ConfigError) as error:
+            await asyncio.sleep(1)
+            return error if isinstance(error, ConfigError) else self._failed(error)
+        finally:
+            self._consumer = None
+            self._take(set(self._assigned))
+            await self._stopped(consumer, self._settings.timeout)
 
     def given(self, partitions: Iterable[Any]) -> None:
         """The group has dealt; this is what we have from now on."""
@@ -257,7 +257,10 @@ class KafkaBus:
 
     def taken(self, partitions: Iterable[Any]) -> None:
         """What is dealt anew: nothing that was read of it counts any more."""
-        for share in map(self._share, partitions):
+        self._take(set(map(self._share, partitions)))
+
+    def _take(self, shares: set[Share]) -> None:
+        for share in shares:
             self._assigned.discard(share)
             self._lost[share] = self._lost.get(share, 0) + 1
 
@@ -275,13 +278,15 @@ class KafkaBus:
         if consumer is None or share not in self._assigned:
             raise BusDown(self._where.name, f"{at.topic} {at.partition} is not ours now")
         try:
-            async with asyncio.timeout(self._settings.timeout):
-                offset = await consumer.committed(at)
-                if offset is None:
-                    await consumer.seek_to_beginning(at)
-                else:
-                    consumer.seek(at, offset)
-        except _ERRORS as error:
+            await self.open()
+            async with asyncio.timeout(3 * self._settings.timeout):
+                found = await place(consumer, self._admin, self._settings.group, at)
+                if found.problem:
+                    self._complain(share, found.problem)
+                    await self._on_forgotten(found.since)
+                    await consumer.commit({at: (found.offset, "")})  # so that it is told once
+                consumer.seek(at, found.offset)
+        except ERRORS as error:
             raise self._failed(error) from error
         return KafkaReader(self, consumer, share, at, _AT_ONCE[self._settings.encoding])
 
@@ -302,11 +307,11 @@ class KafkaBus:
             last = await asking.end_offsets(ends)
             first = await asking.beginning_offsets(ends)
             known = await self._admin.list_consumer_group_offsets(self._settings.group)
-        except _ERRORS as error:
+        except ERRORS as error:
             raise self._failed(error) from error
         finally:
             if asking is not None:
-                with contextlib.suppress(*_ERRORS):
+                with contextlib.suppress(*ERRORS):
                     await asking.stop()
         lags = dict.fromkeys(EVENT_TYPES, 0)
         for at in ends:
@@ -348,47 +353,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the library 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """After."""
         self._bus.given(assigned)
-
-
-class KafkaReader:
-    """See Reader. Void once the group has dealt anew."""
-
-    def __init__(
-        self, bus: KafkaBus, consumer: Any, share: Share, at: TopicPartition, at_once: int
-    ) -> None:
-        self._bus, self._consumer, self._share, self._at = bus, consumer, share, at
-        self._at_once = at_once
-        self._epoch = bus.times_lost(share)
-
-    def _check(self) -> None:
-        if self._bus.times_lost(self._share) != self._epoch:
-            raise self._bus.failed(ConnectionError("the group deals its partitions anew"))
-
-    async def fetch(self) -> Sequence[Delivery]:
-        """See Reader."""
-        self._check()
-        try:
-            found = await self._consumer.getmany(
-                self._at, timeout_ms=1000, max_records=self._at_once
-            )
-        except _ERRORS as error:
-            raise self._bus.failed(error) from error
-        self._check()
-        return [self._delivery(each) for each in found.get(self._at, [])]
-
-    def _delivery(self, record: Any) -> Delivery:
-        headers = {name: value.decode(errors="replace") for name, value in record.headers}
-        message = Message(self._share, record.value or b"", headers, "")
-        return Delivery(message, record.offset)
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """See Reader."""
-        self._check()
-        try:
-            async with asyncio.timeout(self._bus.timeout):  # while the group deals it may wait long
-                await self._consumer.commit({self._at: int(str(deliveries[-1].token)) + 1})
-        except _ERRORS as error:
-            raise self._bus.failed(error) from error
-
-    async def close(self) -> None:
-        """See Reader: whoever reads next begins at what is committed."""

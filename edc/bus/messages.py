@@ -22,6 +22,9 @@ MOST_BYTES = 900_000
 """Of one message: the least that brokers take by default is 1 MiB."""
 
 
+_TIMES = ("event_time", "started_at", "created_at")
+
+
 class UnreadableError(Exception):
     """A message is none of ours, or harmed."""
 
@@ -38,6 +41,7 @@ def encode(
     made: list[Message] = []
     for partition, part in _parted(rows, partitions):
         share = Share(event_type, partition)
+        since = _least(part)
         bodies = _arrow(part) if encoding == "arrow" else _json(part)
         for number, (data, count) in enumerate(bodies):
             headers = {
@@ -49,8 +53,14 @@ def encode(
                 "edc-chunk": chunks,
             }
             key = f"{chunks}/{event_type}/{partition}/{number}"
-            made.append(Message(share, data, headers, key))
+            made.append(Message(share, data, headers, key, since))
     return made
+
+
+def _least(rows: pl.DataFrame) -> int:
+    """The least of all times of rows, ns."""
+    times = [rows[name].to_physical().min() for name in _TIMES if name in rows.columns]
+    return min((each for each in times if isinstance(each, int)), default=0)
 
 
 def _parted(rows: pl.DataFrame, partitions: int) -> Iterator[tuple[int, pl.DataFrame]]:
@@ -181,8 +191,7 @@ def _of_json(event_type: str, texts: Sequence[bytes], timezone: str) -> pl.DataF
 
 def _sound(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that the lake can place. Raises UnreadableError."""
-    needed = [name for name in ("event_time", "started_at", "created_at") if name in rows.columns]
-    for name in needed:
+    for name in set(_TIMES).intersection(rows.columns):
         if rows[name].null_count():
             raise UnreadableError(f"{name} is null")
     return rows
