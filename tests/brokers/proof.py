@@ -239,16 +239,21 @@ async def prove(
         for who, proxy in zip(COLLECTORS, (one, other), strict=True):
             stage.collect(who, proxy.port)
         await _harmed(stage, harm, one, random.Random(seed), say)
-        end = time.monotonic() + within
-        while time.monotonic() < end:
-            result.lag = await asyncio.to_thread(_behind, stage)
-            if result.lag == 0:
-                break
-            await asyncio.sleep(0.5)
+        result.lag = await settled(stage, within)
         await asyncio.to_thread(stage.end)
     result.seconds = time.monotonic() - started
     await asyncio.to_thread(found, stage.lake, events, result)
     return result
+
+
+async def settled(stage: Stage, within: float) -> int:
+    """Return once nothing is on its way any more, 0, or after `within` seconds how much is."""
+    end = time.monotonic() + within
+    while True:
+        left = await asyncio.to_thread(_behind, stage)
+        if left == 0 or time.monotonic() > end:
+            return left
+        await asyncio.sleep(0.5)
 
 
 def _behind(stage: Stage) -> int:
