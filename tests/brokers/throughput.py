@@ -2,8 +2,9 @@
 
 The rows are trades of 40 symbols in chunks of 2,500, as a collector spools them at 12,500 events a
 second. Measured is the time from the first chunk that is published to the last row in the lake,
-with one collector's sink and one store in this process, so that only the bus differs; the way
-within one process hands the same chunks to the Parquet sink in batches of 100,000.
+with one collector's sink and one store in this process, so that only the bus differs, and the bytes
+that travel; the way within one process hands the same chunks to the Parquet sink in batches of
+100,000.
 """
 
 import asyncio
@@ -72,7 +73,10 @@ def _within(chunks: Sequence[pl.DataFrame], path: Path) -> float:
     return time.perf_counter() - started
 
 
-async def _by(chunks: Sequence[pl.DataFrame], settings: BusSettings, path: Path) -> float:
+async def _by(
+    chunks: Sequence[pl.DataFrame], settings: BusSettings, path: Path
+) -> tuple[float, int]:
+    """Seconds, and bytes of messages."""
     sending, storing = connect(settings, "collector"), connect(settings, "store")
     stats = BusStats("bench", "store")
     sink = _sink(path / "lake")
@@ -101,9 +105,10 @@ async def _by(chunks: Sequence[pl.DataFrame], settings: BusSettings, path: Path)
     rows = sum(each.height for each in chunks)
     while storing.assigned() == frozenset():  # noqa: ASYNC110 - Kafka's group is another's state
         await asyncio.sleep(0.1)
-    started = time.perf_counter()
+    started, size = time.perf_counter(), 0
     for number, chunk in enumerate(chunks):
-        await asyncio.to_thread(publishing.write, "trade", chunk, f"1:{number}-{number}")
+        chunk_ids = f"1:{number}-{number}"
+        size += (await asyncio.to_thread(publishing.write, "trade", chunk, chunk_ids)).size
     while stats.of("trade").rows < rows:  # noqa: ASYNC110 - as above
         await asyncio.sleep(0.01)
     took = time.perf_counter() - started
@@ -111,17 +116,17 @@ async def _by(chunks: Sequence[pl.DataFrame], settings: BusSettings, path: Path)
     await task
     await sending.close()
     await storing.close()
-    return took
+    return took, size
 
 
 def measure(names: Sequence[str], events: int, say: Callable[[str], None]) -> None:
     """Print a table: events a second by each broker, and without one."""
     chunks = _chunks(events)
-    say(f"{'way':16}{'encoding':>10}{'events':>12}{'events/s':>12}")
+    say(f"{'way':16}{'encoding':>10}{'events':>12}{'events/s':>12}{'bytes/event':>13}")
     folder = Path(tempfile.mkdtemp(prefix="edc-throughput-"))
     try:
         took = _within(chunks, folder / "within")
-        say(f"{'in process':16}{'-':>10}{events:>12,}{events / took:>12,.0f}")
+        say(f"{'in process':16}{'-':>10}{events:>12,}{events / took:>12,.0f}{'-':>13}")
         for name in names:
             for encoding in _ENCODINGS:
                 some = chunks if encoding == "arrow" else chunks[: len(chunks) // _JSON_PART]
@@ -129,7 +134,8 @@ def measure(names: Sequence[str], events: int, say: Callable[[str], None]) -> No
                 path = folder / f"{name}-{encoding}"
                 with BROKERS[name](path) as broker:
                     settings = BusSettings(url=broker.url, encoding=encoding, **broker.more)
-                    took = asyncio.run(_by(some, settings, path))
-                say(f"{name:16}{encoding:>10}{rows:>12,}{rows / took:>12,.0f}")
+                    took, size = asyncio.run(_by(some, settings, path))
+                rate, width = rows / took, size / rows
+                say(f"{name:16}{encoding:>10}{rows:>12,}{rate:>12,.0f}{width:>13,.1f}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
