@@ -25,6 +25,7 @@ from edc.queues import Queue, WhenFull
 from edc.sequences import Rising, Sequences
 from edc.times import SECOND
 from edc.transport import Frame, Heard
+from edc.untimed import Untimed
 from edc.watermarks import Watermark
 from edc.wire import Batch, Parts, Short
 
@@ -50,6 +51,7 @@ class Ingest:
         *,
         sequenced: Collection[str] = (),
         rising: Collection[str] = (),
+        untimed: Collection[str] = (),
         connections: int = 1,
         on_hole: Callable[[Hole, Gap], None] | None = None,
         on_silence: Callable[[Gap], None] | None = None,
@@ -66,6 +68,7 @@ class Ingest:
         self._lines: dict[int, Line] = {}
         self._sequences = Sequences(sequenced) if sequenced else None
         self._rising = Rising(rising) if rising else None
+        self._untimed = Untimed(untimed, _GRACE) if untimed else None
         self._race = Race(stats.paths) if connections > 1 else None
         self._doubts: list[_Doubt] = []
         self._left_out: dict[str, int] = {}
@@ -344,7 +347,11 @@ class Ingest:
             for event in events:
                 self._race.arrived(event, line.path, received_ns)
         if self._rising is not None:
-            events = self._new(self._rising, events, origin.epoch)
+            is_new = self._rising.is_new
+            events = self._new(events, lambda each, rivals: is_new(each, origin.epoch, rivals))
+        if self._untimed is not None:
+            is_first = partial(self._untimed.is_new, received_ns=received_ns)
+            events = self._new(events, lambda each, rivals: is_first(each, origin.epoch, rivals))
         if self._sequences is not None:
             self._tell_jumps(self._sequences, events, origin, received_ns)
         queues, counts, go_on = self._queues, self.stats.events, True
@@ -362,10 +369,12 @@ class Ingest:
                 go_on = False
         return go_on
 
-    def _new(self, rising: Rising, events: Sequence[Event], epoch: int) -> Sequence[Event]:
+    def _new(
+        self, events: Sequence[Event], is_new: Callable[[Event, Collection[int]], bool]
+    ) -> Sequence[Event]:
         """The events that no other connection has brought before."""
         rivals = self._lines.keys() | self._gone.keys()
-        fresh = [event for event in events if rising.is_new(event, epoch, rivals)]
+        fresh = [event for event in events if is_new(event, rivals)]
         self.stats.repeated += len(events) - len(fresh)
         return fresh
 

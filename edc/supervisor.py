@@ -212,6 +212,7 @@ class Supervisor:
             self._now_ns,
             sequenced=feed.channel.sequenced,
             rising=feed.channel.rising,
+            untimed=feed.channel.untimed,
             connections=feed.connections,
             on_hole=healer.hole if healer else None,
             on_silence=healer.silence if healer else None,

@@ -739,6 +739,23 @@ async def test_two_connections_cut_in_turn_lose_nothing(case: Case, tmp_path: Pa
     assert told.is_empty() or "disconnected" not in told["cause"].to_list()
 
 
+def _untimed(case: Case) -> Sequence[str]:
+    return adapters.load(case.vendor).channels[case.section["channel"]].untimed
+
+
+@feeds_where(_untimed, "all that it sends has a time or a number")
+async def test_of_two_connections_one_of_each_value_is_kept(case: Case, tmp_path: Path) -> None:
+    async with recording(case, tmp_path, connections=2) as (venue, daemon):
+        await until(lambda: _listening(venue, 2))
+        await until(partial(_has_heard, venue, len(venue.heard) + 120))
+        assert stats(daemon).state == "live"
+
+    sent, found = heard(venue), recorded(venue, tmp_path)
+    for kind in ("quote", "ref_px"):
+        assert not found[kind] - sent[kind], kind
+        assert not sent[kind] - found[kind], kind
+
+
 def _listening(venue: Venue, number: int) -> bool:
     """So many connections get all that there is."""
     counts = [len(line.topics) for line in venue.lines]

@@ -94,6 +94,7 @@ SEES = {
     "edc.chunks": ("events", "wire"),
     "edc.ledger": ("events", "files", "queues"),
     "edc.sequences": ("events",),
+    "edc.untimed": ("events",),
     "edc.watermarks": ("files", "times"),
     "edc.bookkeeping": (
         *("deliver", "errors", "events", "feeds", "files", "ledger", "retry", "watermarks"),
@@ -107,7 +108,7 @@ SEES = {
     "edc.lines": ("events", "metrics", "transport", "wire"),
     "edc.ingest": (
         *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "metrics"),
-        *("queues", "sequences", "times", "transport", "watermarks", "wire"),
+        *("queues", "sequences", "times", "transport", "untimed", "watermarks", "wire"),
     ),
     "edc.spool": ("errors", "events", "files"),
     "edc.deliver": (

@@ -111,8 +111,9 @@ class Channel:
     means a loss; of the others it promises no such thing. `own_names` says that symbols are the
     venue's own names, in lower case (derivatives), and no pairs. `rising` names the event types of
     which `sequence` never falls within a symbol and is the same on all connections: they have no
-    other mark by which two connections' events are known to be one. `one_connection` says that the
-    vendor allows no more than one, so that its feeds of this channel share it.
+    other mark by which two connections' events are known to be one. `untimed` names those of which
+    some have neither a number nor a time of the vendor's: see `edc.untimed`. `one_connection` says
+    that the vendor allows no more than one, so that its feeds of this channel share it.
     """
 
     kind: Literal["websocket", "stream", "poll", "webhook"]
@@ -121,6 +122,7 @@ class Channel:
     text: str
     sequenced: tuple[str, ...] = ()
     rising: tuple[str, ...] = ()
+    untimed: tuple[str, ...] = ()
     own_names: bool = False
     one_connection: bool = False
 

@@ -342,6 +342,7 @@ VENDOR = Vendor(
             ("crypto",),
             ("trade", "quote", "ref_px"),
             "perpetuals and spot; streams: trades, bbo, activeAssetCtx (mark and index)",
+            untimed=("ref_px",),
             own_names=True,
         ),
         "rest": Channel("poll", ("crypto",), ("trade",), "the few last trades", own_names=True),

@@ -359,6 +359,7 @@ VENDOR = Vendor(
             ("trade", "quote", "ref_px"),
             "spot; streams: trade, ticker (best bid and offer, last price)",
             sequenced=("trade",),
+            untimed=("quote", "ref_px"),
         ),
         "spot_rest": Channel("poll", ("crypto",), ("trade",), "spot, last trades"),
     },
