@@ -1,6 +1,7 @@
 """A trade that was pushed and the same trade from the vendor's history are one row."""
 
 from edc.adapters import FeedPlan, HasSpans, Hole, alpaca, massive
+from edc.adapters.alpaca.options import AlpacaFeedOptions, AlpacaVendorOptions
 from edc.adapters.massive.options import MassiveFeedOptions, MassiveVendorOptions
 from edc.times import parse_iso
 from edc.transport import Frame
@@ -9,8 +10,8 @@ START, END = parse_iso("2021-02-22T15:51:00Z"), parse_iso("2021-02-22T15:52:00Z"
 
 
 def test_alpaca() -> None:
-    options = alpaca.AlpacaFeedOptions(vendor="alpaca", channel="sip", symbols={"stock": ("aapl",)})
-    plan = FeedPlan("alpaca", alpaca.AlpacaVendorOptions(), options, "key", "secret")
+    options = AlpacaFeedOptions(vendor="alpaca", channel="sip", symbols={"stock": ("aapl",)})
+    plan = FeedPlan("alpaca", AlpacaVendorOptions(), options, "key", "secret")
     adapter = alpaca.VENDOR.build(plan)
     assert isinstance(adapter, HasSpans)
     pushed = adapter.decode(
