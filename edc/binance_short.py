@@ -64,18 +64,16 @@ def short_way(rows: Rows) -> Short:
         moment = {"event_time": cells["received_ns"], "sequence": cells["u"]}
         return {**shared(cells), **sides, **moment}
 
-    def name(told: bytes) -> str:
-        return symbols.of(told.decode())[0]
-
+    names = symbols.named
     trade = Wire(
         "trade",
         [(_TRADE, trades), (_AGGREGATE, aggregates)],
-        lambda frames: [(name(s), int(t)) for s, t in _all(_TRADE_NUMBERS.findall, frames) if t],
+        lambda frames: [(names[s], int(t)) for s, t in _all(_TRADE_NUMBERS.findall, frames) if t],
     )
     quote = Wire(
         "quote",
         [(_BOOK, books)],
-        lambda frames: [(name(s), int(u)) for u, s in _all(_BOOK_NUMBERS.findall, frames)],
+        lambda frames: [(names[s], int(u)) for u, s in _all(_BOOK_NUMBERS.findall, frames)],
     )
     return Short(_ENDS, {b"e}}": trade, b'"}}': quote})
 

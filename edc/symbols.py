@@ -72,6 +72,20 @@ def _called(plan: FeedPlan, call: Callable[[str, str, str], str], symbol: str, k
         raise ConfigError("symbols", str(error), "write it like BASE/QUOTE") from None
 
 
+class _Named(dict[bytes, str]):
+    """The symbol of each name that was seen, as bytes. Where `of` raises, so does this."""
+
+    def __init__(self, of: Callable[[str], tuple[str, str]]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, told: bytes) -> str:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        symbol = self[told] = self._of(told.decode())[0]
+        return symbol
+
+
 class Symbols:
     """The symbols of a feed, and what the vendor calls them.
 
@@ -97,6 +111,8 @@ class Symbols:
                 self._listed[name] = (symbol, asset_type)
         self._known = dict(self._listed)
         self._listed_as = next(iter(plan.options.symbols), "")
+        self.named = _Named(self.of)
+        """Symbols by names in bytes; raises what `of` does."""
         self._lowered: set[str] = set()
         """Names that are their symbols but for the case, of the first asset type."""
 
@@ -130,6 +146,7 @@ class Symbols:
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._known  # noqa: SLF001 - of this class
         self._lowered = set()
+        self.named.clear()
 
     def all_of(self, names: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many names; see `of`."""

@@ -73,10 +73,10 @@ async def main(mode: str, url: str, events: int, folder: Path, symbols: int) -> 
     )
     connection = WSAsyncConn("wss://loopback", feed.id, **feed.websocket_endpoints[0].options)
     connection.address = f"{url}?streams=all"
-    handler = ConnectionHandler(
-        connection, feed.subscribe, feed.message_handler, feed.authenticate, 0
-    )
-    await handler._create_connection()
+    # the fourth argument is of 2.x only, where authentication was a step of its own
+    more = [feed.authenticate] if hasattr(feed, "authenticate") else []
+    handler = ConnectionHandler(connection, feed.subscribe, feed.message_handler, *more, 0)
+    await (handler._create_connection() if more else handler.run())
 
 
 if __name__ == "__main__":
