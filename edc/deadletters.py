@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from edc.errors import Skippable
-from edc.logs import redact
+from edc.logs import Named, about, redact
 from edc.transport import Frame
 
 _LIMIT = 64 * 1024 * 1024
@@ -30,7 +30,7 @@ class DeadLetters:
         self._limit = limit
         self._full = False
 
-    def keep(self, feed: str, frame: Frame, error: Skippable) -> None:
+    def keep(self, feed: Named, frame: Frame, error: Skippable) -> None:
         """Append a frame and why it was refused. A refusing disk is logged, once, not raised."""
         entry: dict[str, object] = {"received_ns": frame.received_ns, "epoch": frame.epoch}
         try:
@@ -40,11 +40,11 @@ class DeadLetters:
             entry["b64"] = base64.b64encode(text.encode(errors="surrogateescape")).decode()
         entry |= {"reason": error.reason, "problem": redact(error.problem)}
         try:
-            self._append(feed, msgspec.json.encode(entry) + b"\n")
+            self._append(feed.feed, msgspec.json.encode(entry) + b"\n")
             self._full = False
         except OSError as problem:
             if not self._full:
-                log.error("dead letters cannot be kept: %s", problem, extra={"feed": feed})
+                log.error("dead letters cannot be kept: %s", problem, extra=about(feed))
             self._full = True
 
     def _append(self, feed: str, line: bytes) -> None:

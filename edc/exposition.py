@@ -203,6 +203,8 @@ def _of_daemon(stats: DaemonStats) -> Iterator[Metric]:
     yield _counter("edc_webhook_requests", "Posted to webhooks.", ("feed", "code"), posted)
     told = {key: float(count) for key, count in stats.alerts.items()}
     yield _counter("edc_alerts", "Alerts posted.", ("event", "outcome"), told)
+    said = {(level,): float(count) for level, count in stats.logged.items()}
+    yield _counter("edc_log_messages", "Also those told as a number.", ("level",), said)
     took = {(feed,): some for feed, some in stats.hook_seconds.items()}
     yield _histogram("edc_webhook_request_seconds", "Until answered.", ("feed",), took, _WORK)
     lag = {(): stats.loop_lag}

@@ -19,7 +19,7 @@ from edc.healing import Healer
 from edc.ingest import Ingest
 from edc.instruments import Catalog
 from edc.listing import Listing
-from edc.logs import redact
+from edc.logs import about, redact
 from edc.metrics import Rate
 from edc.plan import Feed
 from edc.relay import Relay
@@ -208,6 +208,7 @@ class FeedRunner:
             make = partial(self._transport, number)
             relay = Relay(
                 *(make, self.ingest, self._lost, self._times.backoff),
+                feed=self.stats,
                 alone=self.feed.channel.one_connection,
                 patience=self._times.patience,
             )
@@ -226,11 +227,11 @@ class FeedRunner:
             except Exception as error:
                 crashes += 1
                 if crashes >= _MOST_CRASHES:
-                    log.exception("feed crashed", extra=self._fields())
+                    log.exception("feed crashed", extra=about(self.stats))
                     self._give_up(EdcError(f"crashed {crashes} times: {error!r}; report this"))
                     return
                 failure = Retriable("crashed", f"{type(error).__name__}: {error}")
-                log.warning("feed crashed", exc_info=error, extra=self._fields())
+                log.warning("feed crashed", exc_info=error, extra=about(self.stats))
             finally:
                 del self._relays[number]
             lived = time.monotonic() - started
@@ -246,7 +247,11 @@ class FeedRunner:
         delay = failure.after if failure.after is not None else backoff.next_delay()
         self._down(failure, "waiting")
         log.warning(
-            "feed %s: %s; next try in %.1f s", self.feed.name, failure, delay, extra=self._fields()
+            "feed %s: %s; next try in %.1f s",
+            self.feed.name,
+            failure,
+            delay,
+            extra=about(self.stats),
         )
         if failure.after is not None:
             await pause(stopping, delay)
@@ -277,13 +282,13 @@ class FeedRunner:
         """One connection cannot go on; with the last of them the feed ends."""
         self._left -= 1
         if self._left:
-            log.error("feed %s: %s", self.feed.name, error, extra=self._fields())
+            log.error("feed %s: %s", self.feed.name, error, extra=about(self.stats))
             self._tells("failed", str(error))
             return
         self.ingest.silent("failed")
         self._state("failed", str(error))
         self.exit_code = error.exit_code
-        log.error("feed %s stopped: %s", self.feed.name, error, extra=self._fields())
+        log.error("feed %s stopped: %s", self.feed.name, error, extra=about(self.stats))
 
     def _transport(self, path: int, successor: bool) -> Transport:  # noqa: FBT001 - see Relay
         made = self._transports[path] = self._made(path, successor=successor)
@@ -327,6 +332,3 @@ class FeedRunner:
 
     def _state(self, state: str, problem: str = "") -> None:
         self.stats.state, self.stats.problem = state, redact(problem)
-
-    def _fields(self) -> dict[str, object]:
-        return {"feed": self.feed.name, "vendor": self.feed.vendor, "epoch": self.stats.epoch}

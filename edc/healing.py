@@ -30,6 +30,7 @@ from edc.events import Event, Gap, Trade
 from edc.held import Held, mark_of
 from edc.ingest import Ingest
 from edc.ledger import Ledger
+from edc.logs import about
 from edc.plan import Feed
 from edc.retry import Backoff
 from edc.times import SECOND
@@ -201,26 +202,26 @@ class Healer:
         ingest: Ingest,
     ) -> None:
         """Fill one hole and tell the ledger."""
-        if self._too_old(gap):
+        if self._too_old(gap, ingest):
             return
         found = _Numbered(hole)
         try:
             if not await self._fill(client, history, found, ingest):
                 return
         except (Fatal, Refused) as error:
-            log.error("back-fill of %s: %s", hole.symbol, error, extra=self._fields)
+            log.error("back-fill of %s: %s", hole.symbol, error, extra=about(ingest.stats))
         self._ledger.healed(gap, found.count)
         log.info(
             "back-fill of %s: %d of %s missing trades",
             *(hole.symbol, found.count, gap.rows_lost),
-            extra=self._fields,
+            extra=about(ingest.stats),
         )
 
     async def _heal_silence(
         self, client: fetch.Client, history: HasHistory, gap: Gap, ingest: Ingest
     ) -> None:
         """Ask for all that a silence has missed, and tell the ledger."""
-        if self._too_old(gap):
+        if self._too_old(gap, ingest):
             return
         due = gap.ended_at / SECOND + self._subscribing + self._settle
         await asyncio.sleep(due - self._now_ns() / SECOND)
@@ -242,7 +243,7 @@ class Healer:
                 if not await self._fill(client, history, found, ingest):
                     return
             except (Fatal, Refused) as error:
-                log.error("back-fill of %s: %s", symbol, error, extra=self._fields)
+                log.error("back-fill of %s: %s", symbol, error, extra=about(ingest.stats))
                 whole = False
                 over = isinstance(error, Fatal)  # the others would be refused for the same reason
             filled += found.count
@@ -250,17 +251,13 @@ class Healer:
             if over:
                 break
         self._ledger.healed(gap, filled, whole=whole)
-        log.info("back-fill of a silence: %d events", filled, extra=self._fields)
+        log.info("back-fill of a silence: %d events", filled, extra=about(ingest.stats))
 
-    def _too_old(self, gap: Gap) -> bool:
+    def _too_old(self, gap: Gap, ingest: Ingest) -> bool:
         old = gap.started_at < self._now_ns() - int(self.within * SECOND)
         if old:
-            log.warning("a gap of %s is too old to be filled", gap.feed, extra=self._fields)
+            log.warning("a gap of %s is too old to be filled", gap.feed, extra=about(ingest.stats))
         return old
-
-    @property
-    def _fields(self) -> dict[str, object]:
-        return {"feed": self._feed.name, "vendor": self._feed.vendor}
 
     async def _fill(
         self,
@@ -282,7 +279,7 @@ class Healer:
                 log.warning(
                     "back-fill of %s: %s; %d tries left",
                     *(found.hole.symbol, error, left),
-                    extra=self._fields,
+                    extra=about(ingest.stats),
                 )
                 await asyncio.sleep(delay)
             else:
@@ -309,7 +306,7 @@ class Healer:
                 raise
             except Skippable as error:
                 last = [event for event in error.events if isinstance(event, Event)]
-                log.warning("back-fill of %s: %s", hole.symbol, error)
+                log.warning("back-fill of %s: %s", hole.symbol, error, extra=about(ingest.stats))
             if isinstance(found, _Timed):
                 found.look(last)
             missing = [event for event in last if event.symbol == hole.symbol and found.new(event)]

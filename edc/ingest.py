@@ -20,6 +20,7 @@ from edc.events import Event, Gap, Origin
 from edc.latency import Latencies
 from edc.ledger import OWN, Ledger
 from edc.lines import Line, Race
+from edc.logs import about
 from edc.metrics import FeedStats
 from edc.queues import Queue, WhenFull
 from edc.sequences import Rising, Sequences
@@ -158,7 +159,7 @@ class Ingest:
             self.stats.feed,
             symbol,
             why,
-            extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
+            extra=about(origin),
         )
         return now
 
@@ -451,13 +452,13 @@ class Ingest:
             log.warning(
                 "a book was asked for anew: %s",
                 error,
-                extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
+                extra=about(origin),
             )
             return [event for event in error.events if isinstance(event, Event)]
         first = not self.stats.skipped[error.reason]
         self.stats.skipped[error.reason] += 1
         if error.reason != "sequence":  # there the frame itself is sound
-            self._letters.keep(self.stats.feed, frame, error)
+            self._letters.keep(origin, frame, error)
         span = (self.reach(), ended_at)  # what it told happened after the last data before it
         if error.reason == "sequence" and self._on_silence is not None:
             self._on_silence(self._ledger.silent(origin, "sequence", *span))
@@ -471,7 +472,7 @@ class Ingest:
                 if error.reason == "sequence"
                 else "a frame cannot be used, it is kept in .dead/",
                 error,
-                extra={"feed": self.stats.feed, "vendor": self.stats.vendor},
+                extra=about(origin),
             )
         return [event for event in error.events if isinstance(event, Event)]
 

@@ -6,7 +6,7 @@ The hot path adds to an attribute; the control socket, the status page and the P
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -126,6 +126,8 @@ class DaemonStats:
     hook_seconds: dict[str, Histogram] = field(default_factory=dict)
     alerts: Counter[tuple[str, str]] = field(default_factory=Counter)
     """What became of alerts, by event: delivered, failed (a try), refused, dropped."""
+    logged: Mapping[str, int] = field(default_factory=dict)
+    """Log lines by level."""
     disk_free: int = 0
     """Bytes that the disk of the lake has left."""
     compacted_ns: int = 0

@@ -24,6 +24,7 @@ from edc.feeds import FeedRunner, Times
 from edc.ingest import Ingest
 from edc.instruments import Catalog
 from edc.ledger import Ledger
+from edc.logs import Named
 from edc.metrics import FeedStats
 from edc.plan import Feed
 from edc.queues import Queue, WhenFull
@@ -97,7 +98,7 @@ async def ask(
 class _NoLetters(DeadLetters):
     """A frame that cannot be used is counted, and not kept."""
 
-    def keep(self, feed: str, frame: Frame, error: Skippable) -> None:
+    def keep(self, feed: Named, frame: Frame, error: Skippable) -> None:
         pass
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from edc.adapters import FeedPlan
 from edc.errors import Retriable
+from edc.logs import Named, about
 from edc.retry import Backoff, pause
 from edc.transport import Receiver, Transport
 
@@ -40,7 +41,8 @@ class Relay:
     """Keeps one connection of a feed, made by `make`, and hands over to the next in time.
 
     `make` is told whether it is for a successor, beside a connection that stands. `lost` is told
-    when the old one ended before the next one delivered: there is a gap after all. `alone` says
+    when the old one ended before the next one delivered: there is a gap after all. `feed` is whose
+    they are, for the log. `alone` says
     that the vendor allows no second connection: then the old one goes first. A connection that is
     made for another plan takes over after `patience` seconds even if it is quiet.
     """
@@ -52,6 +54,7 @@ class Relay:
         lost: Callable[[Exception], None],
         backoff: Callable[[], Backoff],
         *,
+        feed: Named,
         alone: bool = False,
         patience: float = _PATIENCE,
     ) -> None:
@@ -59,6 +62,7 @@ class Relay:
         self._receiver = receiver
         self._lost = lost
         self._backoff = backoff
+        self._feed = feed
         self._alone = alone
         self._patience = patience
         self._standing: list[_Connection] = []
@@ -134,7 +138,11 @@ class Relay:
                 if stopping.is_set():
                     return False
                 if new.task in done:
-                    log.warning("the next connection was not to be had: %s", new.task.exception())
+                    log.warning(
+                        "the next connection was not to be had: %s",
+                        new.task.exception(),
+                        extra=about(self._feed),
+                    )
                     return False
                 if old.task in done:
                     self._lost(_why(old))

@@ -47,6 +47,7 @@ from edc.ingest import Ingest
 from edc.instruments import Catalog
 from edc.latency import Latencies
 from edc.ledger import Ledger
+from edc.logs import about, counted
 from edc.metrics import DaemonStats, FeedStats, LaneStats, Stage
 from edc.notify import Notifier
 from edc.overview import GapsOfToday, Overview
@@ -167,7 +168,7 @@ class Supervisor:
         self._books.oversee(self.feeds, self.lanes)
         self._housekeeper = Housekeeper(order(settings), self._tending(settings))
         self._stopping = asyncio.Event()
-        self.stats = DaemonStats(gaps=self._books.ledger.counts)
+        self.stats = DaemonStats(gaps=self._books.ledger.counts, logged=counted)
         self._alerting = Alerting(
             *(settings.alerts, storage.instance, self._look, self.stats.alerts),
             backoff=self._times.backoff,
@@ -340,7 +341,7 @@ class Supervisor:
             try:
                 go_on = ingest.receive(msgspec.structs.replace(frame, epoch=epoch))
             except (Fatal, Retriable) as error:  # the connection ended so, then
-                log.info("feed %s: %s", feed.name, error)
+                log.info("feed %s: %s", feed.name, error, extra=about(ingest.stats))
                 recorded = None
                 continue
             if not go_on or number % _AT_ONCE == 0:
@@ -516,7 +517,7 @@ class Supervisor:
             log.warning(
                 "feed %s is stopped, but its last events are not on disk yet: %s",
                 *(runner.feed.name, error),
-                extra={"feed": runner.feed.name, "vendor": runner.feed.vendor},
+                extra=about(runner.stats),
             )
 
     async def _change(self, runner: FeedRunner, feed: Feed) -> str:

@@ -616,7 +616,11 @@ def test_what_lies_beside_the_tables_is_told_and_no_fault(tmp_path: Path) -> Non
     set_aside(root, bad, "bit rot")
     letters = DeadLetters(root)
     for text in (b"{", b"\xff"):
-        letters.keep("coins", Frame(text, 1, 1), Skippable("malformed", "no JSON"))
+        letters.keep(
+            Origin("coins", "tiingo", "tiingo_crypto", 1),
+            Frame(text, 1, 1),
+            Skippable("malformed", "no JSON"),
+        )
     spool = Spool(root, "main")
     spool.open()
     spool.append("trade", to_frame("trade", [trade(2), trade(3)], NEW_YORK))

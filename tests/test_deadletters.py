@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from edc import logs
 from edc.deadletters import DeadLetters
 from edc.errors import Skippable
+from edc.events import Origin
 from edc.transport import Frame
 
 PROPERTY = settings(max_examples=50, deadline=None, derandomize=True)
+STOCKS = Origin("stocks", "tiingo", "tiingo_iex", 3)
+FX = Origin("fx", "tiingo", "tiingo_fx", 3)
 MALFORMED = Skippable("malformed", "no price")
 
 
@@ -30,7 +33,7 @@ def entries(path: Path) -> list[dict[str, Any]]:
 
 
 def test_a_frame_is_kept_with_the_reason_in_the_form_that_replay_reads(tmp_path: Path) -> None:
-    DeadLetters(tmp_path).keep("stocks", frame(b'{"a": 1}\n'), MALFORMED)
+    DeadLetters(tmp_path).keep(STOCKS, frame(b'{"a": 1}\n'), MALFORMED)
 
     assert entries(tmp_path / ".dead" / "stocks.jsonl") == [
         {
@@ -44,7 +47,7 @@ def test_a_frame_is_kept_with_the_reason_in_the_form_that_replay_reads(tmp_path:
 
 
 def test_bytes_that_are_no_text_are_kept_as_base64(tmp_path: Path) -> None:
-    DeadLetters(tmp_path).keep("stocks", frame(b"\xff\xfe\x00"), MALFORMED)
+    DeadLetters(tmp_path).keep(STOCKS, frame(b"\xff\xfe\x00"), MALFORMED)
 
     [entry] = entries(tmp_path / ".dead" / "stocks.jsonl")
 
@@ -54,9 +57,9 @@ def test_bytes_that_are_no_text_are_kept_as_base64(tmp_path: Path) -> None:
 
 def test_each_feed_has_a_file_that_grows(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path)
-    letters.keep("stocks", frame(b"one"), MALFORMED)
-    letters.keep("fx", frame(b"two"), MALFORMED)
-    DeadLetters(tmp_path).keep("stocks", frame(b"three"), MALFORMED)
+    letters.keep(STOCKS, frame(b"one"), MALFORMED)
+    letters.keep(FX, frame(b"two"), MALFORMED)
+    DeadLetters(tmp_path).keep(STOCKS, frame(b"three"), MALFORMED)
 
     folder = tmp_path / ".dead"
 
@@ -68,7 +71,7 @@ def test_a_secret_is_kept_neither_in_the_frame_nor_in_the_problem(tmp_path: Path
     logs.redact.add(["abcd1234"])
 
     DeadLetters(tmp_path).keep(
-        "stocks", frame(b'{"token": "abcd1234"}'), Skippable("unknown", "token abcd1234")
+        STOCKS, frame(b'{"token": "abcd1234"}'), Skippable("unknown", "token abcd1234")
     )
 
     [entry] = entries(tmp_path / ".dead" / "stocks.jsonl")
@@ -79,7 +82,7 @@ def test_a_secret_is_kept_neither_in_the_frame_nor_in_the_problem(tmp_path: Path
 def test_a_secret_among_bytes_that_are_no_text_is_not_kept_either(tmp_path: Path) -> None:
     logs.redact.add(["abcd1234"])
 
-    DeadLetters(tmp_path).keep("stocks", frame(b"\xff abcd1234"), MALFORMED)
+    DeadLetters(tmp_path).keep(STOCKS, frame(b"\xff abcd1234"), MALFORMED)
 
     [entry] = entries(tmp_path / ".dead" / "stocks.jsonl")
     assert b64decode(entry["b64"]) == b"\xff ***"
@@ -88,7 +91,7 @@ def test_a_secret_among_bytes_that_are_no_text_is_not_kept_either(tmp_path: Path
 def test_a_full_file_makes_room_for_a_new_one_and_one_old_one_is_kept(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path, limit=300)
     for number in range(9):
-        letters.keep("stocks", frame(b"%d" % number), MALFORMED)
+        letters.keep(STOCKS, frame(b"%d" % number), MALFORMED)
     folder = tmp_path / ".dead"
 
     kept = [
@@ -106,7 +109,7 @@ def test_a_full_file_makes_room_for_a_new_one_and_one_old_one_is_kept(tmp_path: 
 def test_a_frame_over_the_limit_is_kept_whole(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path, limit=10)
 
-    letters.keep("stocks", frame(b"x" * 100), MALFORMED)
+    letters.keep(STOCKS, frame(b"x" * 100), MALFORMED)
 
     assert entries(tmp_path / ".dead" / "stocks.jsonl")[0]["text"] == "x" * 100
 
@@ -119,15 +122,18 @@ def test_a_refusing_disk_is_told_once_until_it_takes_again(
     letters = DeadLetters(tmp_path)
 
     with caplog.at_level(logging.ERROR):
-        letters.keep("stocks", frame(b"one"), MALFORMED)
-        letters.keep("stocks", frame(b"two"), MALFORMED)
-        assert len(caplog.records) == 1
+        letters.keep(STOCKS, frame(b"one"), MALFORMED)
+        letters.keep(STOCKS, frame(b"two"), MALFORMED)
+        [told] = caplog.records
+        assert (vars(told)["feed"], vars(told)["vendor"], vars(told)["epoch"]) == (
+            *("stocks", "tiingo", 3),
+        )
         blocker.unlink()
-        letters.keep("stocks", frame(b"three"), MALFORMED)
+        letters.keep(STOCKS, frame(b"three"), MALFORMED)
         (tmp_path / ".dead" / "stocks.jsonl").unlink()
         blocker.rmdir()
         blocker.write_text("again")
-        letters.keep("stocks", frame(b"four"), MALFORMED)
+        letters.keep(STOCKS, frame(b"four"), MALFORMED)
 
     assert len(caplog.records) == 2
     assert caplog.messages[0].startswith("dead letters cannot be kept: ")
@@ -140,7 +146,7 @@ def test_any_frame_comes_back_byte_for_byte(
 ) -> None:
     folder = tmp_path_factory.mktemp("letters")
 
-    DeadLetters(folder).keep("stocks", frame(data), MALFORMED)
+    DeadLetters(folder).keep(STOCKS, frame(data), MALFORMED)
 
     [line] = (folder / ".dead" / "stocks.jsonl").read_bytes().split(b"\n")[:-1]
     entry = json.loads(line)
@@ -150,11 +156,11 @@ def test_any_frame_comes_back_byte_for_byte(
 
 def test_a_line_torn_by_a_kill_costs_itself_alone(tmp_path: Path) -> None:
     letters = DeadLetters(tmp_path)
-    letters.keep("stocks", frame(b"one"), MALFORMED)
+    letters.keep(STOCKS, frame(b"one"), MALFORMED)
     path = tmp_path / ".dead" / "stocks.jsonl"
     path.write_bytes(path.read_bytes() + b'{"received_ns": 1, "te')
 
-    letters.keep("stocks", frame(b"two"), MALFORMED)
+    letters.keep(STOCKS, frame(b"two"), MALFORMED)
 
     first, torn, second = path.read_text().splitlines()
     assert [json.loads(line)["text"] for line in (first, second)] == ["one", "two"]

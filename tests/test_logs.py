@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -11,7 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edc import logs
-from edc.logs import JsonFormatter, Redactor, TextFormatter, configure
+from edc.events import Origin
+from edc.logs import JsonFormatter, Redactor, TextFormatter, about, configure
+from edc.metrics import FeedStats
+from edc.repeats import Repeats
 
 PROPERTY = settings(max_examples=100, deadline=None, derandomize=True)
 SECRET = "k3y/with+odd=signs"
@@ -229,3 +233,89 @@ def test_debug_is_heard_where_asked_for_but_not_from_the_websocket(root: logging
     logging.getLogger("websockets.client").debug("half a frame")
 
     assert [line[29:] for line in lines] == ["ours", "theirs"]
+
+
+def test_a_line_about_a_feed_says_whose_it_is_and_of_which_connection() -> None:
+    expected = {"feed": "fx", "vendor": "tiingo", "epoch": 3}
+
+    assert about(FeedStats("fx", "tiingo", "tiingo_fx", epoch=3)) == expected
+    assert about(Origin("fx", "tiingo", "tiingo_fx", 3)) == expected
+
+
+def test_for_a_journal_a_text_has_no_time_and_each_of_its_lines_a_priority(
+    root: logging.Logger,
+) -> None:
+    lines: list[str] = []
+    configure("text", lines.append, journal=True)
+
+    logging.getLogger("edc.lake").error("failed", exc_info=raised("bad"))
+
+    first, *rest = lines[0].split("\n")
+    assert first == "<3>ERROR   failed"
+    assert rest[0] == "<3>    Traceback (most recent call last):"
+    assert all(line.startswith("<3>    ") for line in rest)
+
+
+def test_lines_are_counted_by_level_also_those_that_are_held_back(root: logging.Logger) -> None:
+    lines: list[str] = []
+    configure("text", lines.append)
+    before = dict(logs.counted)
+
+    for number in range(15):
+        logging.getLogger("edc.lake").warning("try %d", number)
+    logging.getLogger("edc.lake").debug("not asked for")
+    logs.close()
+
+    assert {level: count - before[level] for level, count in logs.counted.items()} == {
+        "debug": 0,
+        "info": 0,
+        "warning": 15,
+        "error": 0,
+    }
+    assert [line[29:] for line in lines[:10]] == [f"try {number}" for number in range(10)]
+    assert [line[29:] for line in lines[10:]] == ["try 14 … and 5 more like it in the last 1 s"]
+
+
+def test_lines_of_a_worker_are_passed_on_as_they_come_and_counted_by_itself(
+    root: logging.Logger,
+) -> None:
+    lines: list[str] = []
+    configure("json", lines.append)
+    before = dict(logs.counted)
+    line = b'{"ts": "then", "level": "error", "event": "lost", "logger": "edc.feeds", "feed": "fx"}'
+
+    for _ in range(15):
+        assert logs.repeat(line, worker=2) == "lost"
+    logs.close()
+
+    assert len(lines) == 15
+    told = json.loads(lines[0])
+    del told["ts"]
+    assert told == {
+        "level": "error",
+        "event": "lost",
+        "logger": "edc.feeds",
+        "feed": "fx",
+        "worker": 2,
+    }
+    assert logs.counted == before
+
+
+def test_what_is_held_back_is_told_in_time_though_nothing_else_is_said(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    told = threading.Event()
+
+    def write(line: str) -> None:
+        lines.append(line)
+        if "more like it" in line:
+            told.set()
+
+    monkeypatch.setattr(logs, "Repeats", lambda: Repeats(1, 0.2))
+    configure("text", write)
+    for _ in range(3):
+        logging.getLogger("edc.lake").warning("again")
+
+    assert told.wait(10)
+    assert lines[-1][29:] == "again … and 2 more like it in the last 1 s"

@@ -77,6 +77,7 @@ def collector() -> DaemonCollector:
         gaps=Counter({("stocks", "tiingo", "stale"): 2, ("", "", "damaged"): 1}),
         hooked=Counter({("alerts", 200): 3, ("alerts", 401): 1}),
         hook_seconds={"alerts": of_series(pl.Series([4_000_000] * 4))},
+        logged={"warning": 4, "error": 0},
         disk_free=10**9,
         compacted_ns=1_771_006_100_000_000_000,
         compaction_failed=True,
@@ -172,6 +173,8 @@ def test_latency_is_a_histogram_whose_buckets_end_exactly(
         ("edc_webhook_requests_total", {"feed": "alerts", "code": "200"}, 3),
         ("edc_webhook_requests_total", {"feed": "alerts", "code": "401"}, 1),
         ("edc_webhook_request_seconds_sum", {"feed": "alerts"}, 0.016),
+        ("edc_log_messages_total", {"level": "warning"}, 4),
+        ("edc_log_messages_total", {"level": "error"}, 0),
         ("edc_disk_free_bytes", {}, 1e9),
         ("edc_compaction_last_timestamp_seconds", {}, 1_771_006_100.0),
         ("edc_compaction_failed", {}, 1),
@@ -213,10 +216,10 @@ def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonColle
     labels = {name for _, pairs in samples for name, _ in pairs}
     assert labels == {
         *("version", "python", "polars", "feed", "vendor", "event_type", "reason", "stage"),
-        *("code", "le"),
+        *("code", "le", "level"),
     }
     assert all(name.startswith("edc_") for name, _ in samples)
-    assert len({name for name, _ in samples}) == 51
+    assert len({name for name, _ in samples}) == 52
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:

@@ -1,5 +1,7 @@
 """The README is held to the code."""
 
+import json
+import logging
 import re
 import tomllib
 from collections import Counter
@@ -14,8 +16,10 @@ from edc.cli import app
 from edc.events import EVENT_TYPES, schema
 from edc.exposition import DaemonCollector
 from edc.latency import of_series
+from edc.logs import JsonFormatter, about
 from edc.metrics import DaemonStats, FeedStats, LaneStats, PathStats
 from edc.queues import Queue, WhenFull
+from edc.repeats import Repeats
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -51,6 +55,7 @@ async def test_the_metrics_table_lists_exactly_what_is_served() -> None:
     stats.latency.stages["receive"].add(of_series(pl.Series([1])))
     daemon = DaemonStats(
         gaps=Counter({("f", "v", "stale"): 1}),
+        logged={"info": 1},
         hooked=Counter({("f", 200): 1}),
         alerts=Counter({("stale", "delivered"): 1}),
         hook_seconds={"f": of_series(pl.Series([1]))},
@@ -103,3 +108,25 @@ def test_every_option_of_a_vendors_feeds_is_explained() -> None:
 def _options() -> str:
     """The table of what a feed may say."""
     return README.partition("| vendor | options of `[feeds.NAME]`")[2].partition("\n\n")[0]
+
+
+def test_what_is_said_of_the_log_is_so() -> None:
+    said = " ".join(_section("Logs").split())
+    made = {"msg": "so", "levelname": "INFO", "name": "edc"}
+    entry = json.loads(JsonFormatter().format(logging.makeLogRecord(made)))
+    fields = about(FeedStats("f", "v", "s"))
+
+    assert f"({', '.join(f'`{name}`' for name in entry)}, then the fields)" in said
+    assert "about a feed has {}, {} and {},".format(*(f"`{name}`" for name in fields)) in said
+    assert fields["epoch"] == 0
+    repeats = Repeats()
+    warning = logging.makeLogRecord(made | {"levelno": logging.WARNING})
+    assert [repeats.admits(warning) for _ in range(11)].index(False) == 10
+    within = repeats.next_due()
+    assert within is not None
+    assert 59 < within <= 60
+    [told] = repeats.due(every=True)
+    assert told.getMessage().startswith("so … and 1 more like it in the last ")
+    assert "ten are told in a minute and the rest as one, `… and 212 more like it in" in said
+    for number, level in ((3, "error"), (4, "warning"), (6, "info"), (7, "debug")):
+        assert f"`<{number}>` {level}" in said

@@ -41,6 +41,7 @@ PLAIN = {  # name of the family: its labels
     "edc_webhook_requests": {"feed", "code"},
     "edc_webhook_request_seconds": {"feed"},
     "edc_event_loop_lag_seconds": set(),
+    "edc_log_messages": {"level"},
     "edc_feed_up": {"feed", "vendor"},
     "edc_feed_last_event_timestamp_seconds": {"feed", "vendor"},
     "edc_feed_frames": {"feed", "vendor"},

@@ -27,7 +27,8 @@ SEES = {
     "edc.fields": NOBODY,
     "edc.book": NOBODY,
     "edc.files": ("errors",),
-    "edc.logs": ("times",),
+    "edc.repeats": NOBODY,
+    "edc.logs": ("repeats", "times"),
     "edc.notify": ("logs",),
     "edc.markets": ("times",),
     # The contracts, and those who keep them.
@@ -104,11 +105,11 @@ SEES = {
     "edc.alerting": ("alerts", "config", "events", "logs", "retry", "transport.posting"),
     "edc.exposition": ("bus", "latency", "metrics", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
-    "edc.relay": ("adapters", "errors", "retry", "transport"),
+    "edc.relay": ("adapters", "errors", "logs", "retry", "transport"),
     "edc.lines": ("events", "metrics", "transport", "wire"),
     "edc.ingest": (
-        *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "metrics"),
-        *("queues", "sequences", "times", "transport", "untimed", "watermarks", "wire"),
+        *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "logs"),
+        *("metrics", "queues", "sequences", "times", "transport", "untimed", "watermarks", "wire"),
     ),
     "edc.spool": ("errors", "events", "files"),
     "edc.deliver": (
@@ -204,8 +205,8 @@ SEES = {
     "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
     "edc.held": ("events", "seal", "sinks", "spool"),
     "edc.healing": (
-        *("adapters", "errors", "events", "held", "ingest", "ledger", "plan", "retry", "times"),
-        *("transport.fetch",),
+        *("adapters", "errors", "events", "held", "ingest", "ledger", "logs", "plan", "retry"),
+        *("times", "transport.fetch"),
     ),
     "edc.feeds": (
         *("adapters", "errors", "healing", "ingest", "instruments", "listing", "logs", "markets"),
@@ -223,7 +224,7 @@ SEES = {
     "edc.budget": ("lake", "markets", "partitions", "plan", "query.tables", "times"),
     "edc.online": (
         *("budget", "deadletters", "errors", "feeds", "ingest", "instruments", "ledger"),
-        *("metrics", "plan", "queues", "times", "transport", "transport.sockets"),
+        *("logs", "metrics", "plan", "queues", "times", "transport", "transport.sockets"),
     ),
     "edc.upkeep.housekeeping": (
         *(
@@ -526,3 +527,56 @@ def test_whatever_is_public_says_what_it_is(module: str) -> None:
 def test_nothing_is_left_for_later(module: str) -> None:
     lines = SOURCES[module].read_text().splitlines()
     assert [line for line in lines if re.search(r"\b(TODO|FIXME|XXX|HACK)\b", line)] == []
+
+
+LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+ABOUT_FEEDS = ("edc.feeds", "edc.ingest", "edc.relay", "edc.healing", "edc.deadletters")
+"""Whatever these say is about a feed."""
+
+
+def log_calls(module: str) -> Iterator[ast.Call]:
+    """Every line that a module may log, by `log` or a logger that is named there."""
+    for node in ast.walk(TREES[module]):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in LEVELS
+            and re.fullmatch(r"log|logging|logging\.getLogger\(.*\)", ast.unparse(node.func.value))
+        ):
+            yield node
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_message_is_constant_and_what_differs_is_filled_in(module: str) -> None:
+    # What repeats is found by the message as it stands here.
+    for call in log_calls(module):
+        first = 1 if isinstance(call.func, ast.Attribute) and call.func.attr == "log" else 0
+        message = call.args[first]
+        where = f"{module}:{call.lineno}"
+        assert isinstance(message, ast.Constant), where
+        assert isinstance(message.value, str), where
+        assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(call)), where
+
+
+@pytest.mark.parametrize("module", ABOUT_FEEDS)
+def test_what_is_said_about_a_feed_says_which_and_which_connection(module: str) -> None:
+    calls = list(log_calls(module))
+    assert calls
+    for call in calls:
+        extra = [ast.unparse(each.value) for each in call.keywords if each.arg == "extra"]
+        assert [said.partition("(")[0] for said in extra] == ["about"], f"{module}:{call.lineno}"
+
+
+def test_nobody_makes_the_fields_of_a_feed_by_hand() -> None:
+    by_hand = [
+        f"{module}:{call.lineno}"
+        for module in SOURCES
+        for call in log_calls(module)
+        for each in call.keywords
+        if each.arg == "extra"
+        for node in ast.walk(each.value)
+        if isinstance(node, ast.Dict)
+        and any(isinstance(key, ast.Constant) and key.value == "feed" for key in node.keys)
+    ]
+    assert by_hand == []
+    assert sum(1 for module in SOURCES for _ in log_calls(module)) > 50

@@ -265,6 +265,7 @@ def _on_signals(
         if len(came) > 1:
             err.show_cursor()
             err.print("edc: stopped at once; `edc flush` recovers what is in the spool")
+            logs.close()
             os._exit(1)
         log.info("%s received", signal.Signals(number).name)
         stop()
@@ -291,7 +292,8 @@ def _live_view(
     """On a terminal a live table with the log above it, elsewhere only the log."""
     level = "debug" if terminal.debugging else settings.log.level
     if not (out.is_terminal and log_format is LogFormat.TEXT):
-        logs.configure(log_format, _write_line, level=level)
+        journal = logs.is_journal(sys.stderr)
+        logs.configure(log_format, _write_line, level=level, journal=journal)
         yield None
         return
     with Live(
