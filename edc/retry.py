@@ -53,3 +53,14 @@ async def first_of(one: asyncio.Event, other: asyncio.Event, seconds: float | No
     finally:
         for wait in waits:
             wait.cancel()
+
+
+def heed() -> None:
+    """Raise the cancellation of this task that was lost on the way, if one was.
+
+    Before Python 3.12 `asyncio.wait_for`, with which brokers' clients wait, loses one that comes as
+    what it waits for is done. To be called where no time-out is running.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

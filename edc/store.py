@@ -20,7 +20,7 @@ from edc.bus.messages import check, decode, rows_in
 from edc.bus.shares import Shares
 from edc.errors import BusDown, ConfigError, DiskFailed
 from edc.metrics import LaneStats
-from edc.retry import Backoff, pause
+from edc.retry import Backoff, heed, pause
 from edc.sinks import Sink, Written
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,8 @@ class _Held:
 
     reader: Reader
     deliveries: list[Delivery]
+    void: bool = False
+    """Something before these is not acknowledged: it has to be read again first."""
 
 
 class StoreLane:
@@ -154,6 +156,14 @@ class StoreLane:
         except OSError as error:
             self._bus_stats.errors["ack"] += 1
             log.warning("not acknowledged, will come again: %s", error)
+            if present is not None and present.reader is held.reader:
+                present.void = True
+
+    def check(self, partition: int) -> None:
+        """Raises BusDown where the partition has to be read anew."""
+        held = self._held.get(partition)
+        if held is not None and held.void:
+            raise BusDown(self._bus_stats.name, "what it brought was not acknowledged")
 
     def _sink_batch(
         self, deliveries: Sequence[Delivery]
@@ -288,11 +298,14 @@ class Store:
         lane = self._lanes[share.event_type]
         backoff = Backoff(first=0.5, cap=5.0)
         while True:
+            heed()
             reader: Reader | None = None
             try:
                 reader = await self._bus.reader(share)
                 while True:
+                    heed()
                     deliveries = await reader.fetch()
+                    lane.check(share.partition)
                     self._answered()
                     backoff.reset()
                     if deliveries:

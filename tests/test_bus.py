@@ -239,6 +239,34 @@ async def test_a_poison_message_is_put_with_the_dead_and_the_others_are_stored(
         assert dead[0].headers["edc-topic"] == "trade.1"
 
 
+async def test_what_could_not_be_acknowledged_is_read_again_and_then_is(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nothing else fails: else it would be on the bus for as long as its reader lives."""
+    wanted = settings(broker.url, **broker.more)
+    stats = BusStats("test", "store")
+    async with opened(wanted) as bus:
+        reader = await read_share(bus)
+        await reader.close()
+        kind = type(reader)
+        acknowledge, failures = kind.ack, iter([BusDown("test", "once")])
+
+        async def once(reader: Any, deliveries: Any) -> None:
+            for failure in failures:
+                raise failure
+            await acknowledge(reader, deliveries)
+
+        monkeypatch.setattr(kind, "ack", once)
+        sent = encode("trade", rows("trade"), chunks="a/1:1-1", encoding="arrow", partitions=2)
+        async with storing(bus, stats, tmp_path, wanted):
+            await bus.publish(sent)
+            await until(lambda: stats.errors["ack"] == 1, within=40)
+            await until_lag(bus, 0)
+        assert stats.errors["read"] == 1
+        found = read(tmp_path / "lake", "trade")
+        assert found.sort("created_at").equals(rows("trade"), null_equal=True)
+
+
 @asynccontextmanager
 async def storing(
     bus: Bus, stats: BusStats, path: Path, wanted: BusSettings

@@ -1,10 +1,11 @@
 """The back-off doubles to its cap, is jittered, and begins anew only when told."""
 
 import asyncio
+import contextlib
 
 import pytest
 
-from edc.retry import Backoff, pause
+from edc.retry import Backoff, heed, pause
 
 
 def lowest(low: float, high: float) -> float:
@@ -80,3 +81,21 @@ async def test_a_pause_can_be_cancelled() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await pausing
+
+
+async def test_a_cancellation_that_was_lost_is_heeded() -> None:
+    """As `asyncio.wait_for` of Python 3.11 loses one, where what it waits for is done just then."""
+
+    async def deaf() -> None:
+        heed()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        heed()
+        raise AssertionError
+
+    task = asyncio.create_task(deaf(), name="deaf")
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

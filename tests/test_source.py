@@ -48,7 +48,7 @@ SEES = {
     "edc.bus.rabbitmq": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.kafka": (
         *("bus", "bus.kafka_log", "bus.kafka_reader", "bus.kafka_topics", "bus.settings"),
-        *("errors", "events"),
+        *("errors", "events", "retry"),
     ),
     "edc.bus.kafka_log": NOBODY,
     "edc.bus.kafka_reader": ("bus", "bus.kafka_log", "errors"),

@@ -37,6 +37,7 @@ from edc.bus.kafka_topics import make_topics, topic
 from edc.bus.settings import Address, BusSettings, tls_context
 from edc.errors import BusDown, ConfigError
 from edc.events import EVENT_TYPES
+from edc.retry import heed
 
 log = logging.getLogger(__name__)
 
@@ -242,6 +243,7 @@ class KafkaBus:
             await consumer.start()
             self._consumer = consumer
             while True:  # else what ails the group is told to nobody while nobody reads
+                heed()
                 await consumer.getmany(_NOWHERE, timeout_ms=1000)
         except (*ERRORS, ConfigError) as error:
             await asyncio.sleep(1)
