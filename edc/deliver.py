@@ -80,6 +80,9 @@ class Deliver:
         self._safe_since: dict[Chunk, tuple[int, Mapping[FeedLatency, int]]] = {}
         """Since when a chunk is on disk (ns), and how many rows of each feed are in it."""
         self._recovered = False
+        self._left_over = 0
+        """Chunks at the front that an earlier run left."""
+        self._recovering_since = 0.0
         self._oldest = time.monotonic()
         self._spooled = asyncio.Event()
         self._spooling = asyncio.Lock()
@@ -91,6 +94,8 @@ class Deliver:
         """Take over the chunks that an earlier run left; the number of their rows."""
         self._chunks = self._spool.pending(self.event_type)
         self._recovered = bool(self._chunks)
+        self._left_over, self._recovering_since = len(self._chunks), time.monotonic()
+        self.stats.recovery_seconds = None if self._chunks else 0.0
         self._count_pending()
         self.stats.rows_recovered = self.stats.rows_pending
         return self.stats.rows_pending
@@ -288,6 +293,9 @@ class Deliver:
             self._kept.pop(chunk, None)
             safe_ns, rows = self._safe_since.pop(chunk, (now_ns, {}))
             in_the_lake(rows, now_ns - safe_ns)
+        if 0 < self._left_over <= len(chunks):
+            self.stats.recovery_seconds = time.monotonic() - self._recovering_since
+        self._left_over = max(0, self._left_over - len(chunks))
         self._oldest = time.monotonic()
         self.stats.flushed(written, time.perf_counter() - started)
         self._count_pending()
@@ -325,6 +333,7 @@ class Deliver:
 
     def _count_pending(self) -> None:
         self.stats.rows_pending = sum(chunk.rows for chunk in self._chunks)
+        self.stats.chunks_pending = len(self._chunks)
 
     def _complain(self, stage: Stage, what: str, error: OSError) -> None:
         if self.stats.problems.get(stage) != str(error):  # once, and not each time it is tried

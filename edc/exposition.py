@@ -176,6 +176,15 @@ class DaemonCollector(Collector):
             )
         pending = {key: float(lane.rows_pending) for key, lane in lanes.items()}
         yield _gauge("edc_spool_pending_rows", "Spooled, not yet in the lake.", _LANE, pending)
+        chunks = {key: float(lane.chunks_pending) for key, lane in lanes.items()}
+        yield _gauge("edc_spool_pending_chunks", "Chunks of those rows.", _LANE, chunks)
+        took = {
+            key: lane.recovery_seconds
+            for key, lane in lanes.items()
+            if lane.recovery_seconds is not None
+        }
+        text = "Until what an earlier run had left was in the lake."
+        yield _gauge("edc_recovery_duration_seconds", text, _LANE, took)
         last = {key: lane.last_flush_ns / SECOND for key, lane in lanes.items()}
         yield _gauge("edc_sink_last_success_timestamp_seconds", "Last batch.", _LANE, last)
         degraded = {
@@ -199,6 +208,12 @@ def _of_daemon(stats: DaemonStats) -> Iterator[Metric]:
     yield _gauge("edc_compaction_last_timestamp_seconds", "When it ended.", (), compacted)
     failed = {(): float(stats.compaction_failed)}
     yield _gauge("edc_compaction_failed", "1 where the last one failed.", (), failed)
+    reloaded = {(): float(not stats.reload_failed)}
+    text = "0 after a config was refused."
+    yield _gauge("edc_config_last_reload_successful", text, (), reloaded)
+    since = {(): stats.reloaded_ns / SECOND}
+    text = "When the config in force was read."
+    yield _gauge("edc_config_last_reload_success_timestamp_seconds", text, (), since)
     posted = {(feed, str(code)): float(count) for (feed, code), count in stats.hooked.items()}
     yield _counter("edc_webhook_requests", "Posted to webhooks.", ("feed", "code"), posted)
     told = {key: float(count) for key, count in stats.alerts.items()}

@@ -84,6 +84,9 @@ class LaneStats:
     bytes_spooled: int = 0
     rows_recovered: int = 0
     rows_pending: int = 0
+    chunks_pending: int = 0
+    recovery_seconds: float | None = 0.0
+    """Until what an earlier run had left was in the lake; None while it is not."""
     rows_written: int = 0
     duplicates: int = 0
     files_written: int = 0
@@ -128,6 +131,10 @@ class DaemonStats:
     """What became of alerts, by event: delivered, failed (a try), refused, dropped."""
     logged: Mapping[str, int] = field(default_factory=dict)
     """Log lines by level."""
+    reloaded_ns: int = field(default_factory=time.time_ns)
+    """When the config that is in force was read."""
+    reload_failed: bool = False
+    """The last reload was refused, and an older config goes on."""
     disk_free: int = 0
     """Bytes that the disk of the lake has left."""
     compacted_ns: int = 0

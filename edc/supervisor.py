@@ -459,8 +459,10 @@ class Supervisor:
             try:
                 settings, feeds = await asyncio.to_thread(self._reread)
                 answer = await self._become(settings, feeds)
+                self.stats.reloaded_ns, self.stats.reload_failed = time.time_ns(), False
                 log.info("reloaded: %s", said(answer))
             except (EdcError, OSError) as error:
+                self.stats.reload_failed = True
                 log.error("not reloaded, the old config goes on: %s", error)
                 raise
             finally:

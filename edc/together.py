@@ -13,7 +13,10 @@ from prometheus_client.registry import Collector
 
 Metrics = Collector
 """Whatever is asked for metrics at the moment of a scrape."""
-_GREATEST = ("_timestamp_seconds", "_info", "_up", "_degraded")
+_GREATEST = (
+    *("_timestamp_seconds", "_info", "_up", "_degraded", "_recovery_duration_seconds"),
+    "_reload_successful",
+)
 """How families end of whose values the greatest is told, not the sum."""
 
 

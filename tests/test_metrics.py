@@ -62,6 +62,8 @@ def collector() -> DaemonCollector:
         chunks_written=7,
         rows_spooled=70,
         rows_pending=10,
+        chunks_pending=2,
+        recovery_seconds=1.5,
         rows_written=55,
         duplicates=5,
         files_written=6,
@@ -78,6 +80,8 @@ def collector() -> DaemonCollector:
         hooked=Counter({("alerts", 200): 3, ("alerts", 401): 1}),
         hook_seconds={"alerts": of_series(pl.Series([4_000_000] * 4))},
         logged={"warning": 4, "error": 0},
+        reloaded_ns=1_771_006_000_500_000_000,
+        reload_failed=True,
         disk_free=10**9,
         compacted_ns=1_771_006_100_000_000_000,
         compaction_failed=True,
@@ -135,6 +139,8 @@ def test_a_feed_is_counted_by_type_and_reason(
         ("edc_spool_rows_total", 70),
         ("edc_spool_errors_total", 1),
         ("edc_spool_pending_rows", 10),
+        ("edc_spool_pending_chunks", 2),
+        ("edc_recovery_duration_seconds", 1.5),
         ("edc_sink_rows_total", 55),
         ("edc_sink_duplicate_rows_total", 5),
         ("edc_sink_files_total", 6),
@@ -175,6 +181,8 @@ def test_latency_is_a_histogram_whose_buckets_end_exactly(
         ("edc_webhook_request_seconds_sum", {"feed": "alerts"}, 0.016),
         ("edc_log_messages_total", {"level": "warning"}, 4),
         ("edc_log_messages_total", {"level": "error"}, 0),
+        ("edc_config_last_reload_successful", {}, 0),
+        ("edc_config_last_reload_success_timestamp_seconds", {}, 1_771_006_000.5),
         ("edc_disk_free_bytes", {}, 1e9),
         ("edc_compaction_last_timestamp_seconds", {}, 1_771_006_100.0),
         ("edc_compaction_failed", {}, 1),
@@ -219,7 +227,17 @@ def test_every_metric_has_a_known_name_and_bounded_labels(collector: DaemonColle
         *("code", "le", "level"),
     }
     assert all(name.startswith("edc_") for name, _ in samples)
-    assert len({name for name, _ in samples}) == 52
+    assert len({name for name, _ in samples}) == 56
+
+
+def test_a_recovery_that_goes_on_has_no_duration_yet() -> None:
+    lanes = {"trade": LaneStats("trade", recovery_seconds=None), "quote": LaneStats("quote")}
+
+    values = scrape(registry(DaemonCollector(list, {}, lanes)))
+
+    told = {labels for name, labels in values if name == "edc_recovery_duration_seconds"}
+    assert told == {frozenset({("event_type", "quote")})}
+    assert value(values, "edc_recovery_duration_seconds", event_type="quote") == 0
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:

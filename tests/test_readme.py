@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from edc import adapters
+from edc import adapters, dashboards
 from edc.adapters import WebhookOptions
 from edc.bus import BusStats
 from edc.cli import app
@@ -108,6 +108,12 @@ def test_every_option_of_a_vendors_feeds_is_explained() -> None:
 def _options() -> str:
     """The table of what a feed may say."""
     return README.partition("| vendor | options of `[feeds.NAME]`")[2].partition("\n\n")[0]
+
+
+def test_the_alerts_are_counted() -> None:
+    number = dashboards.text(dashboards.Kind.ALERTS).count("- alert: ")
+
+    assert f"# {number} alerts; promtool" in _section("Watch it")
 
 
 def test_what_is_said_of_the_log_is_so() -> None:

@@ -476,9 +476,16 @@ async def test_a_config_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
         async with running(rig.daemon):
             await until(lambda: len(venue.heard) > 20)
             rig.feeds = {"spot": crypto("binance", "ethusdt"), "bad": {"vendor": "binanse"}}
+            begun = rig.daemon.stats.reloaded_ns
             with pytest.raises(ConfigError, match="there is no vendor 'binanse'"):
                 await rig.reload()
+            assert rig.daemon.stats.reload_failed
+            assert rig.daemon.stats.reloaded_ns == begun
             await until(has_heard(venue, "BTCUSDT", 20))
+            rig.feeds = {"spot": crypto("binance", "btcusdt")}
+            await rig.reload()
+            assert not rig.daemon.stats.reload_failed
+            assert rig.daemon.stats.reloaded_ns > begun
 
     assert venue.connections == 1
     assert set(read(rig.lake, "trade")["symbol"]) == {"btcusdt"}

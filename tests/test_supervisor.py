@@ -394,7 +394,10 @@ async def test_damaged_chunks_are_set_aside_and_intact_ones_recovered(tmp_path: 
 
     daemon = supervisor(path)
     async with running(daemon):
-        await until(lambda: daemon.lanes["trade"].stats.rows_pending == 0)
+        await until(lambda: daemon.lanes["trade"].stats.recovery_seconds)
+        assert daemon.lanes["trade"].stats.rows_pending == 0
+        assert daemon.lanes["trade"].stats.chunks_pending == 0
+        assert daemon.lanes["ref_px"].stats.recovery_seconds == 0
 
     assert read(tmp_path / "lake", "trade").height == intact
     aside = {path.name for path in (tmp_path / "lake" / ".quarantine").iterdir()}
