@@ -207,7 +207,7 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
             command = [sys.executable, "-m", "edc", "run", "--config", str(config)]
             daemon = pinned(command, cores()[0], stderr=log, cwd=folder)
             try:
-                readings = _readings(daemon.pid, folder / "lake", load.total)
+                readings = _readings(daemon, folder / "lake", load.total)
                 peak = status_of(daemon.pid, "VmHWM")
             finally:
                 daemon.terminate()
@@ -219,7 +219,9 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
     return Reading(last_events - events, last_cpu - cpu, last_clock - clock, peak, sizes)
 
 
-def _readings(pid: int, lake: Path, total: int) -> list[tuple[int, float, float]]:
+def _readings(
+    daemon: subprocess.Popen[str], lake: Path, total: int
+) -> list[tuple[int, float, float]]:
     """Events, CPU and clock where the steady part begins and ends."""
     socket = lake / ".spool" / "main" / "control.sock"
     marks, readings = [total * BEGIN, total * END, total], []
@@ -228,12 +230,14 @@ def _readings(pid: int, lake: Path, total: int) -> list[tuple[int, float, float]
         if time.monotonic() > patience:
             raise RuntimeError("the daemon does not get there")
         time.sleep(0.1)
+        if daemon.poll() is not None:
+            raise RuntimeError(f"the daemon has ended with {daemon.returncode}")
         if not socket.exists():
             continue
         status: dict[str, Any] = control.ask(socket, "status")
         events = sum(sum(feed["events"].values()) for feed in status["feeds"])
         if events >= marks[0]:
-            readings.append((events, cpu_of(pid), time.perf_counter()))
+            readings.append((events, cpu_of(daemon.pid), time.perf_counter()))
             del marks[0]
     return readings[:2]
 
