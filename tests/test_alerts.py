@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 import socket
 import time
 from collections import Counter
@@ -355,6 +356,34 @@ def _daemon(path: Path) -> Supervisor:
     return Supervisor(*read(), times=FAST, reread=read)
 
 
+def _shown_in_the_readme() -> dict[str, Any]:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    section = readme.partition("\n## Alerts\n")[2].partition("\n## ")[0]
+    shown: dict[str, Any] = json.loads(section.partition("```json\n")[2].partition("```")[0])
+    return shown
+
+
+def _form(alert: dict[str, Any]) -> list[tuple[str, object]]:
+    """The fields of an alert in their order; of what differs each time only the form."""
+    time_of_day = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+    assert re.fullmatch(r"[0-9a-f]{32}", alert["id"])
+    assert re.fullmatch(time_of_day, alert["since"])
+    assert re.fullmatch(time_of_day, alert["at"])
+    assert re.match(r"feed crypto is \w+ while its market is open", alert["message"])
+    differs = dict.fromkeys(("id", "since", "at", "message"), "…") | {"details": ["state"]}
+    assert list(alert["details"]) == differs["details"]
+    return [(name, differs.get(name, value)) for name, value in alert.items()]
+
+
+def test_the_readme_shows_what_is_said_of_a_silent_feed() -> None:
+    shown = _shown_in_the_readme()
+    why = "no data within 30 s of subscribing, in an open market"
+    [told] = wrong(Look(), _look(replace(LIVE, state="waiting", problem=why))).values()
+
+    assert (shown["event"], shown["key"]) == (told.event, told.key)
+    assert (shown["message"], shown["details"]) == (told.message, told.details)
+
+
 async def test_a_feed_that_falls_silent_is_told_and_its_recovery_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -377,6 +406,7 @@ async def test_a_feed_that_falls_silent_is_told_and_its_recovery_too(
     assert (firing["instance"], firing["feed"], firing["vendor"]) == ("main", "crypto", "tiingo")
     assert firing["message"].startswith("feed crypto is ")
     assert firing["since"] < firing["at"]
+    assert _form(firing) == _form(_shown_in_the_readme())
     assert len({each["id"] for each in receiver.alerts}) == len(receiver.alerts)
     assert {path for path, _, _ in receiver.posts} == {TOKEN}
     assert daemon.stats.alerts["stale", "delivered"] == 2
