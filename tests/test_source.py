@@ -558,6 +558,35 @@ def test_a_message_is_constant_and_what_differs_is_filled_in(module: str) -> Non
         assert not any(isinstance(node, ast.JoinedStr) for node in ast.walk(call)), where
 
 
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_message_has_as_many_blanks_as_are_filled_in(module: str) -> None:
+    for call in log_calls(module):
+        assert isinstance(call.func, ast.Attribute)
+        message, *rest = call.args[1:] if call.func.attr == "log" else call.args
+        filled = 0
+        for each in rest:
+            several = isinstance(each, ast.Starred)
+            filled += len(each.value.elts) if several else 1  # type: ignore[attr-defined]
+        assert isinstance(message, ast.Constant)
+        blanks = re.findall(r"%[-+0-9.,]*[a-z]", str(message.value).replace("%%", ""))
+        assert len(blanks) == filled, f"{module}:{call.lineno}"
+
+
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_a_level_says_what_is_to_be_done_and_a_traceback_is_of_what_was_caught(module: str) -> None:
+    caught = {
+        id(node)
+        for handler in ast.walk(TREES[module])
+        if isinstance(handler, ast.ExceptHandler)
+        for node in ast.walk(handler)
+    }
+    for call in log_calls(module):
+        assert isinstance(call.func, ast.Attribute)
+        where = f"{module}:{call.lineno}"
+        assert call.func.attr != "critical", where  # nothing is worse than data that was lost
+        assert call.func.attr != "exception" or id(call) in caught, where
+
+
 @pytest.mark.parametrize("module", ABOUT_FEEDS)
 def test_what_is_said_about_a_feed_says_which_and_which_connection(module: str) -> None:
     calls = list(log_calls(module))
