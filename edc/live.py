@@ -24,6 +24,8 @@ from edc.online import Report as Online
 from edc.times import SECOND
 
 _STYLES = {"live": "green", "failed": "bold red", "waiting": "yellow", "stopped": "dim"}
+_CLOCKS_AGREE = 2000.0
+"""Milliseconds; a date has whole seconds, and an answer is on its way for some time."""
 _MOST_COUNTS = 12
 _LONGEST = 40
 _UNITS = ((1.0, 1.0, "s"), (1e-3, 1e3, "ms"))
@@ -212,6 +214,11 @@ def asked(found: Online) -> RenderableType:
         ]
         if each.lag_ms is not None and each.lag_ms < 0:
             notes.append(_line(f"{each.feed}: our clock is behind the vendor's", "yellow"))
+        ahead = each.clock_ahead_ms
+        if ahead is not None and abs(ahead) > _CLOCKS_AGREE:
+            which = "ahead of" if ahead > 0 else "behind"
+            said = f"{each.feed}: our clock is {abs(ahead) / 1000:,.0f} s {which} the vendor's"
+            notes.append(_line(f"{said}, by the date of its answer", "yellow"))
     return Group(rows, *notes)
 
 

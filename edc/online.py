@@ -48,6 +48,8 @@ class Found(msgspec.Struct):
     `refused` maps symbols to what the vendor says of them. `symbols_limit` is the most that one
     connection takes, `requests_per_minute` what a polled feed asks for. `lag_ms` is from the
     vendor's time of the first event to its receipt: below zero, our clock is behind the vendor's.
+    `clock_ahead_ms` is by how much our clock is ahead of the vendor's by the Date of a polled
+    answer: that has whole seconds, so it is true to half of one and the way of the answer.
     """
 
     feed: str
@@ -62,6 +64,7 @@ class Found(msgspec.Struct):
     connected_ms: float | None = None
     first_data_ms: float | None = None
     lag_ms: float | None = None
+    clock_ahead_ms: float | None = None
     events: dict[str, int] = {}
     market_open: bool = True
     connections: int = 1
@@ -112,7 +115,9 @@ class _Probe:
         }
         self._stats = FeedStats(feed.name, feed.vendor, feed.source)
         self._gaps = Queue("gap", _ROOM, WhenFull.DROP_NEWEST)
-        self._ingest = Ingest(self._stats, self._queues, _NoLetters(Path()), Ledger(self._gaps))
+        self._ingest = Ingest(
+            *(self._stats, self._queues, _NoLetters(Path()), Ledger(self._gaps)), tap=self._date
+        )
         self._runner = FeedRunner(
             *(self._feed, self._ingest, connect, times), once=True, catalog=catalog
         )
@@ -160,6 +165,12 @@ class _Probe:
                 self._found.reached_ms = _ms(time.monotonic() - started)
                 writer.close()
                 await writer.wait_closed()
+
+    def _date(self, frame: Frame) -> None:
+        """Compare the clocks, where an answer says when it was given: in the middle of a second."""
+        if frame.dated is not None:
+            ahead = frame.received_ns - frame.dated * SECOND - SECOND // 2
+            self._found.clock_ahead_ms = _ms(ahead / SECOND)
 
     def _look(self, passed: float) -> None:
         """Note what has come since the last look."""

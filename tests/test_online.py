@@ -1,12 +1,17 @@
 """`edc check --online` against every simulator, over real sockets."""
 
 import json
+import re
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.utils import formatdate
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 import pytest
 import trustme
 from aiohttp import web
@@ -208,6 +213,58 @@ async def test_the_budget_says_what_a_configuration_takes() -> None:
     assert found["polled"].requests_per_minute == pytest.approx(12, rel=1)
     assert found["pushed"].requests_per_minute is None
     assert found["pushed"].symbols == 1
+
+
+@asynccontextmanager
+async def _of_another_time(url: str, seconds: float) -> AsyncIterator[str]:
+    """What passes requests on to `url`, and dates the answers by a clock that is so far ahead."""
+
+    async def passed_on(request: web.Request) -> web.Response:
+        async with httpx.AsyncClient() as client:
+            headers = {"Authorization": request.headers.get("Authorization", "")}
+            answer = await client.get(url + request.path_qs, headers=headers)
+        dated = formatdate(time.time() + seconds, usegmt=True)
+        headers = {"Date": dated, "Content-Type": answer.headers["Content-Type"]}
+        return web.Response(body=answer.content, status=answer.status_code, headers=headers)
+
+    app = web.Application()
+    app.add_routes([web.get("/{path:.*}", passed_on)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (3600, r"our clock is 3,(59\d|60\d) s behind the vendor"),
+        (-600, r"our clock is (59\d|60\d) s ahead of the vendor"),
+        (0, None),
+    ],
+)
+async def test_a_clock_that_is_wrong_is_told_by_the_date_of_an_answer(
+    ahead: int, said: str | None
+) -> None:
+    simulator = TiingoSimulator(key=harness.KEY, rate=100)
+    polled = {"vendor": "tiingo", "channel": "iex_rest", "symbols": {"stock": ["aapl"]}}
+    async with (
+        harness.serving(simulator),
+        _of_another_time(simulator.rest_url, ahead) as url,
+    ):
+        vendor = {"url": simulator.url, "rest_url": url, "api_key": harness.KEY}
+        report = await asked({"tiingo": vendor}, {"polled": polled})
+
+    (found,) = report.feeds
+    assert found.state == "ok", found.problem
+    assert found.clock_ahead_ms is not None
+    assert abs(found.clock_ahead_ms + ahead * 1000) < 2000  # a second, and the way of the answer
+    shown = _printed(live.asked(report))
+    assert ("by the date" in shown) == (said is not None)
+    assert said is None or re.search(said, shown)
 
 
 def test_answers_are_shown_with_what_is_to_be_done() -> None:

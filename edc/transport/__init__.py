@@ -16,7 +16,8 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     """What one read gave: the bytes, the receive time (ns since the epoch), the connection.
 
     `status` is the HTTP status of a polled answer, 0 on a websocket; `about` is what the request
-    that it answers was about.
+    that it answers was about. `dated` is when the vendor says that it answered (HTTP's Date, whole
+    seconds since the epoch), None where it does not.
     """
 
     data: bytes
@@ -24,6 +25,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     epoch: int
     status: int = 0
     about: str = ""
+    dated: int | None = None
 
 
 class Request(msgspec.Struct, frozen=True):

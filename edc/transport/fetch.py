@@ -1,6 +1,7 @@
 """One request of a REST endpoint, and its answer as a frame."""
 
 from collections.abc import AsyncIterator, Callable
+from email.utils import parsedate_to_datetime
 
 import httpx
 
@@ -41,7 +42,17 @@ async def fetch(
                     raise Retriable("refused", f"{request.url} answered over {_MOST_BYTES} bytes")
     except Exception as error:
         raise translated(error) from error
-    return Frame(bytes(data), now_ns(), epoch(), response.status_code, request.about)
+    return Frame(
+        *(bytes(data), now_ns(), epoch(), response.status_code, request.about),
+        _dated(response.headers.get("Date", "")),
+    )
+
+
+def _dated(text: str) -> int | None:
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except (ValueError, OverflowError):  # none, or not what RFC 9110 says
+        return None
 
 
 def translated(error: Exception) -> EdcError:
