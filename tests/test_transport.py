@@ -264,14 +264,19 @@ async def test_polling_sends_the_key_in_a_header_and_gives_each_answer_an_epoch(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         asked.append((request.path_qs, request.headers.get("Authorization")))
-        return web.Response(text="[]", status=200 if request.path == "/a" else 429)
+        if request.path == "/a":
+            return web.Response(text="[]", headers={"Date": "Fri, 13 Feb 2026 18:09:22 GMT"})
+        return web.Response(text="[]", status=429, headers={"Date": "soon"})
 
     receiver = Collector()
     async with server(answer) as address:
         await polled(f"http://{address}/a", f"http://{address}/b").run(receiver, asyncio.Event())
 
     assert asked == [("/a?tickers=a%2Cb", "Token k"), ("/b?tickers=a%2Cb", "Token k")]
-    assert receiver.frames == [Frame(b"[]", 7, 1, 200), Frame(b"[]", 7, 2, 429)]
+    assert receiver.frames == [
+        Frame(b"[]", 7, 1, 200, dated=1_771_006_162),
+        Frame(b"[]", 7, 2, 429),
+    ]
 
 
 async def test_polling_goes_on_until_it_is_told_to_stop() -> None:
