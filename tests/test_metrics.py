@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from edc import together
 from edc.events import Trade
 from edc.exposition import DaemonCollector, registry
 from edc.latency import of_series
@@ -238,6 +239,21 @@ def test_a_recovery_that_goes_on_has_no_duration_yet() -> None:
     told = {labels for name, labels in values if name == "edc_recovery_duration_seconds"}
     assert told == {frozenset({("event_type", "quote")})}
     assert value(values, "edc_recovery_duration_seconds", event_type="quote") == 0
+
+
+def test_of_several_processes_the_longest_recovery_is_told_and_lines_are_added_up() -> None:
+    def one(seconds: float, warnings: int) -> DaemonCollector:
+        lanes = {"trade": LaneStats("trade", recovery_seconds=seconds, chunks_pending=2)}
+        return DaemonCollector(list, {}, lanes, daemon=DaemonStats(logged={"warning": warnings}))
+
+    others = [together.told(one(2.5, 3).collect()), together.told(one(0.5, 4).collect())]
+    families = together.families(one(1.0, 5).collect(), others)
+    told = {sample.name: sample.value for family in families for sample in family.samples}
+
+    assert told["edc_recovery_duration_seconds"] == 2.5
+    assert told["edc_config_last_reload_successful"] == 1
+    assert told["edc_log_messages_total"] == 12
+    assert told["edc_spool_pending_chunks"] == 6
 
 
 def test_the_process_itself_is_told_too(values: Values) -> None:
