@@ -191,7 +191,7 @@ def _of_json(event_type: str, texts: Sequence[bytes], timezone: str) -> pl.DataF
 
 def _sound(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows that the lake can place. Raises UnreadableError."""
-    for name in set(_TIMES).intersection(rows.columns):
+    for name in [each for each in rows.columns if each in _TIMES]:
         if rows[name].null_count():
             raise UnreadableError(f"{name} is null")
     return rows
