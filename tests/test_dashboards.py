@@ -207,7 +207,10 @@ async def _until_scraped(client: httpx.AsyncClient) -> None:
     async with asyncio.timeout(40):
         while True:
             try:
-                if await asked(client, "edc_feed_up == 1 and on (instance) up{job='edc'} == 1"):
+                ready = await client.get("/-/ready")  # it listens before it answers queries
+                if ready.is_success and await asked(
+                    client, "edc_feed_up == 1 and on (instance) up{job='edc'} == 1"
+                ):
                     return
             except httpx.TransportError:
                 pass  # it has not begun to listen
