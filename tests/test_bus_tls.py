@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from edc.errors import BusDown, ConfigError
-from tests.brokers.servers import REQUIRED, Broker, NatsBroker, RabbitBroker, RedisBroker
+from tests.brokers.servers import Broker, NatsBroker, RabbitBroker, RedisBroker, there
 from tests.test_bus import SHARE, fetched, message, numbers, opened, read_share, settings
 
 USER, WORD = "edc", "a-word-8f31"
@@ -118,9 +118,7 @@ def broker(
 ) -> Iterator[Secured]:
     """Each in turn."""
     kind: type[Secured] = request.param
-    if problem := kind.missing():
-        assert not REQUIRED, problem
-        pytest.skip(f"no broker, {problem}")
+    there(kind)
     with kind(tmp_path_factory.mktemp(kind.name)) as started:
         yield started
 

@@ -75,7 +75,6 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
-    "edc.alpaca_short": ("forms", "rows", "wire"),
     "edc.binance_short": ("binance_wire", "forms", "rows", "wire"),
     "edc.bitfinex_book": ("book", "fields"),
     "edc.binance_wire": (
@@ -339,7 +338,6 @@ SEES = {
 VENDOR_SEES = (
     *(
         "adapters",
-        "alpaca_short",
         "binance_short",
         "binance_wire",
         "bitfinex_book",

@@ -290,10 +290,15 @@ BROKERS: dict[str, type[Broker]] = {
 
 
 def need(name: str) -> type[Broker]:
-    """The broker of a name, or the test is skipped, with one line that says how to have it."""
+    """The broker of a name; see `there`."""
     kind = BROKERS[name]
+    there(kind)
+    return kind
+
+
+def there(kind: type[Broker]) -> None:
+    """Where it is not, the test is skipped, with one line that says how to have it."""
     if problem := kind.missing():
         if REQUIRED:
             raise AssertionError(problem)
         pytest.skip(f"no broker, {problem}")
-    return kind

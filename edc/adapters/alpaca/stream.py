@@ -13,7 +13,7 @@ from edc.adapters.alpaca.messages import Error, Message, Subscription, Success
 from edc.adapters.alpaca.options import AT_ONCE, AlpacaFeedOptions
 from edc.adapters.alpaca.rest import History
 from edc.adapters.alpaca.rows import Makes
-from edc.alpaca_short import short_way
+from edc.adapters.alpaca.short import short_way
 from edc.errors import EdcError, Fatal, Retriable, Skippable
 from edc.events import Event
 from edc.fields import UNREADABLE

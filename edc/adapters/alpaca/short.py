@@ -1,7 +1,8 @@
 """Alpaca's commonest messages, many at once: see `edc.wire`; the adapter tells what they mean.
 
 An array of many messages is as good as that many arrays of one. They differ in how many conditions
-they carry, and older ones in the order of their fields.
+they carry, and older ones in the order of their fields. UNCONFIRMED: the order within trades of
+today, which is taken to be as within quotes; one of another order goes the long way.
 """
 
 from collections.abc import Callable, Mapping
