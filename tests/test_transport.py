@@ -17,6 +17,7 @@ import pytest
 import trustme
 from aiohttp import WSMsgType, web
 from websockets import exceptions
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
@@ -27,7 +28,7 @@ from edc.transport import Frame, Heard, Request, with_websockets
 from edc.transport import fetch as fetch_module
 from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
-from edc.transport.sockets import Library, Timing
+from edc.transport.sockets import MOST_AT_ONCE, Library, Timing
 from edc.transport.websocket import WebsocketTransport
 from tests.harness import until
 
@@ -69,6 +70,18 @@ class Collector:
 
     def data_frames(self, epoch: int) -> int:
         return len(self.frames)
+
+
+class Full(Collector):
+    """A receiver that has no room after the first read, until it is emptied."""
+
+    def __init__(self) -> None:
+        super().__init__(narrow=True)
+        self.emptied = asyncio.Event()
+
+    async def room(self) -> None:
+        await super().room()
+        await self.emptied.wait()
 
 
 class Pushed:
@@ -207,15 +220,6 @@ async def test_a_message_over_a_mebibyte_even_if_it_was_small_when_compressed_is
 async def test_a_full_queue_of_ours_is_no_silence_of_the_vendor(connect: Library) -> None:
     """No room for three times as long as a silence may last; the alarm comes after that."""
 
-    class Full(Collector):
-        def __init__(self) -> None:
-            super().__init__(narrow=True)
-            self.emptied = asyncio.Event()
-
-        async def room(self) -> None:
-            await super().room()
-            await self.emptied.wait()
-
     async def once(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -327,7 +331,10 @@ async def test_an_unreachable_server_is_tried_again_and_a_wrong_url_is_not(
 async def test_a_message_in_parts_is_one_frame_and_no_larger_than_a_whole_one(
     connect: Library,
 ) -> None:
-    parts = [(b"ab", 1, False), (b"", 0, False), (b"cd", 0, True), (b"e", 2, True)]
+    parts = [
+        *((b"ab", 1, False), (b"", 0, False), (b"there?", 9, True), (b"cd", 0, True)),
+        *((b"e", 2, True), (b"f", 1, False), (b"g", 0, True)),
+    ]
 
     async def talk(writer: asyncio.StreamWriter) -> None:
         for data, opcode, fin in parts:
@@ -343,14 +350,171 @@ async def test_a_message_in_parts_is_one_frame_and_no_larger_than_a_whole_one(
             await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
 
     assert caught.value.reason == "disconnected"
-    assert [frame.data for frame in receiver.frames] == [b"abcd", b"e"]
+    assert [frame.data for frame in receiver.frames] == [b"abcd", b"e", b"fg"]
+
+
+async def test_compression_is_undone_where_it_was_offered_whole_and_in_parts(
+    connect: Library,
+) -> None:
+    messages: list[str | bytes | list[str]] = [
+        *("whole" * 1000, ["in ", "", "parts" * 1000], b"\xff\x00", "", "whole" * 1000)
+    ]
+    offered: list[str] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        offered.extend(extension.name for extension in connection.protocol.extensions)
+        for message in messages:
+            await connection.send(message)
+
+    receiver = Collector()
+    async with serve(talk, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        with pytest.raises(Retriable, match="1000"):
+            await pushed(connect, f"ws://127.0.0.1:{port}").run(receiver, asyncio.Event())
+
+    assert offered == ["permessage-deflate"] * (connect is with_websockets.connect)
+    whole = b"whole" * 1000
+    assert [frame.data for frame in receiver.frames] == [
+        *(whole, b"in " + b"parts" * 1000, b"\xff\x00", b"", whole)
+    ]
+
+
+@pytest.mark.parametrize("secure", [False, True])
+async def test_who_has_no_room_reads_no_more_and_keeps_little(
+    connect: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, secure: bool
+) -> None:
+    context = None
+    if secure:
+        authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        authority.issue_cert("localhost").configure_cert(context)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    count, size = 1024, 60_000
+    sent: list[int] = []
+
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)  # until somebody reads
+        for number in range(count):
+            writer.write(b"\x82\x7e" + size.to_bytes(2, "big") + number.to_bytes(2, "big") * 30_000)
+            await writer.drain()
+            sent.append(number)
+        writer.write(b"\x88\x02\x03\xe8")
+
+    async def stuck() -> bool:
+        before = len(sent)
+        await asyncio.sleep(0.3)
+        return len(sent) == before
+
+    receiver = Full()
+    async with raw_server(flood, context) as address:
+        url = f"wss://localhost:{address.rpartition(':')[2]}" if secure else f"ws://{address}"
+        run = asyncio.create_task(pushed(connect, url).run(receiver, asyncio.Event()))
+        await until(lambda: receiver.waits)
+        while not await stuck():
+            pass
+        assert receiver.deliveries == receiver.waits == 1
+        assert len(sent) < count // 2  # the rest of them is in the buffers of two sockets
+        receiver.emptied.set()
+        with pytest.raises(Retriable, match="1000"):
+            await run
+
+    assert [frame.data[:2] for frame in receiver.frames] == [
+        number.to_bytes(2, "big") for number in range(count)
+    ]
+    assert receiver.waits == receiver.deliveries
+
+
+async def test_many_messages_of_one_read_are_handed_over_by_and_by_the_last_words_too(
+    connect: Library,
+) -> None:
+    class Counting(Collector):
+        def __init__(self) -> None:
+            super().__init__(narrow=True)
+            self.sizes: list[int] = []
+
+        def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+            self.sizes.append(len(frames))
+            return super().receive_many(frames, received_ns, epoch)
+
+    messages = [b"%06d" % number for number in range(20_000)]
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(b"\x81\x06" + data for data in messages) + b"\x88\x02\x03\xe8")
+        await writer.drain()
+
+    receiver = Counting()
+    async with raw_server(talk) as address:
+        with pytest.raises(Retriable, match="1000"):
+            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+
+    assert [frame.data for frame in receiver.frames] == messages
+    assert max(receiver.sizes) == MOST_AT_ONCE
+
+
+async def test_what_came_before_anybody_read_is_delivered_first_and_the_rest_waits_outside(
+    connect: Library,
+) -> None:
+    large = b"\x82\x7f" + (512 << 10).to_bytes(8, "big") + bytes(512 << 10)
+    all_sent = asyncio.Event()
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        for _ in range(40):  # more than the buffers of two sockets
+            writer.write(large)
+            await writer.drain()
+        all_sent.set()
+        await _hello(writer)
+        writer.close()
+
+    receiver = Collector()
+    async with (
+        raw_server(talk, at_once=b"\x81\x05first\x81\x06second") as address,
+        connect(f"ws://{address}", FAST) as socket,
+    ):
+        await asyncio.sleep(0.4)
+        assert not all_sent.is_set()
+        assert receiver.frames == []
+        assert "1000" in await socket.read(receiver, receiver.connected(None), lambda: 7)
+
+    assert [frame.data for frame in receiver.frames[:2]] == [b"first", b"second"]
+    assert receiver.frames[-1].data == b"hello"
+    assert socket.frames == len(receiver.frames) == 43
+
+
+async def test_who_leaves_while_there_is_no_room_does_not_wait_for_it_nor_hear_more(
+    connect: Library,
+) -> None:
+    async def talk(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("1")
+        await until(lambda: receiver.waits)
+        await socket.send_str("2")
+        async for _ in socket:
+            pass
+        return socket
+
+    receiver = Full()
+    async with server(talk) as address:
+        async with connect(f"ws://{address}", Timing(close_timeout=20)) as socket:
+            read = asyncio.create_task(socket.read(receiver, receiver.connected(None), lambda: 7))
+            await until(lambda: receiver.waits)
+            read.cancel()
+            left = time.monotonic()
+        assert time.monotonic() - left < 10
+
+    assert [frame.data for frame in receiver.frames] == [b"1"]
 
 
 @asynccontextmanager
 async def raw_server(
-    talk: Callable[[asyncio.StreamWriter], Awaitable[None]], context: ssl.SSLContext | None = None
+    talk: Callable[[asyncio.StreamWriter], Awaitable[None]],
+    context: ssl.SSLContext | None = None,
+    at_once: bytes = b"",
 ) -> AsyncIterator[str]:
-    """A server that shakes hands and then writes bytes as it likes, until the client goes."""
+    """A server that shakes hands and then writes bytes as it likes, until the client goes.
+
+    `at_once` is in the same packet as the answer to the handshake.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -364,6 +528,7 @@ async def raw_server(
         writer.write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             + f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+            + at_once
         )
         with contextlib.suppress(ConnectionError):
             await talk(writer)

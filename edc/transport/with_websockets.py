@@ -1,7 +1,12 @@
-"""Websockets by `websockets`: pure Python, with compression, the one that is always installed."""
+"""Websockets by `websockets`: pure Python, with compression, the one that is always installed.
+
+The library shakes hands, parses, decompresses and closes. Its queue of messages, and `recv` with
+it, is left out: messages are taken where the library's connection is told of their frames.
+"""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from websockets.asyncio.client import ClientConnection
@@ -13,10 +18,13 @@ from websockets.exceptions import (
     InvalidURI,
     WebSocketException,
 )
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from edc.errors import EdcError, Retriable
 from edc.transport import Receiver
 from edc.transport.sockets import (
+    MOST_AT_ONCE,
     MOST_BYTES,
     NO_HEADERS,
     Timing,
@@ -26,6 +34,10 @@ from edc.transport.sockets import (
     refused,
     unreachable,
 )
+
+_TEXT, _BINARY, _CONT = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
+_PIECE = 64 << 10
+"""Bytes parsed at once: what the library makes of a whole read does not fit into a core's cache."""
 
 
 class _Connect(_connect):
@@ -48,34 +60,80 @@ async def connect(
             ping_interval=None,
             max_size=MOST_BYTES,
             additional_headers=headers,
+            create_connection=_Connection,
         )
     except Exception as error:
         raise translated(error, url) from error
+    assert isinstance(connection, _Connection)
+    socket = Socket(connection)
     try:
-        yield Socket(connection)
+        yield socket
     except (ConnectionClosed, OSError) as error:
         raise translated(error, url) from error
     finally:
+        socket.ignore()
         await connection.close()
 
 
+class _Connection(ClientConnection):
+    """The library's, which keeps the messages that it has parsed, and tells of them together.
+
+    Those in parts are joined; the library sees to it that none is larger than MOST_BYTES. Its own
+    queue gets none of them and never pauses or resumes reading: that is left to who is told.
+    """
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.messages: list[bytes] = []
+        self.read_ns = 0
+        self.now_ns: Callable[[], int] = time.time_ns
+        self.tell: Callable[[], None] = _nobody
+        self.gone = False
+        self._parts = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        if not self.messages:
+            self.read_ns = self.now_ns()
+        for at in range(0, len(data), _PIECE):
+            super().data_received(data[at : at + _PIECE])
+            self.tell()
+
+    def process_event(self, event: Event) -> None:
+        if not isinstance(event, Frame):
+            super().process_event(event)
+            self.transport.pause_reading()  # the handshake is done; until somebody wants more
+            return
+        kind = event.opcode
+        if event.fin and (kind is _TEXT or kind is _BINARY):
+            self.messages.append(bytes(event.data))
+        elif kind is _CONT or kind is _TEXT or kind is _BINARY:
+            self._parts += event.data
+            if event.fin:
+                self.messages.append(bytes(self._parts))
+                self._parts.clear()
+        else:
+            super().process_event(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.gone = True
+        self.tell()
+
+
 class Socket:
-    """See `edc.transport.sockets.Socket`."""
+    """See `edc.transport.sockets.Socket`.
 
-    def __init__(self, connection: ClientConnection) -> None:
+    While there is no room, reading from the connection is paused, and what it has read is kept.
+    """
+
+    def __init__(self, connection: _Connection) -> None:
         self.frames = 0
+        self.waiting = True
         self._connection = connection
-        self._receiver: Receiver
+        self._receive: Callable[[list[bytes], int, int], bool] = _nothing
         self._epoch = 0
-        self._read: list[bytes] = []
-        self._read_ns = 0
-        self._until_room: asyncio.Task[None] | None = None
+        self._stir = asyncio.Event()
         self._failure: Exception | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """There is no room."""
-        return self._until_room is not None
 
     async def send(self, message: str | bytes) -> None:
         """Send a message. Where the peer has gone, `read` says so, after its last words."""
@@ -83,48 +141,58 @@ class Socket:
             await self._connection.send(message)
 
     async def read(self, receiver: Receiver, epoch: int, now_ns: Callable[[], int]) -> str:
-        """Deliver frames, those together that need not be waited for, to the last one."""
-        self._receiver, self._epoch = receiver, epoch
-        recv, call_soon = self._connection.recv, asyncio.get_running_loop().call_soon
-        why = ""
-        try:
-            while not why:
-                try:
-                    data = await recv(decode=False)
-                except ConnectionClosed as error:
-                    why = str(error)
-                else:
-                    if not self._read:
-                        self._read_ns = now_ns()
-                        call_soon(self._deliver)  # `recv` gives what has come without a pause
-                    self._read.append(data)
-                while self._until_room is not None or (why and self._read):
-                    if self._until_room is not None:
-                        await self._until_room
-                    self._deliver()
-                if self._failure is not None:
-                    raise self._failure
-        finally:
-            if self._until_room is not None:
-                self._until_room.cancel()
-        return why
+        """Deliver the messages of each read until the connection has ended; kept ones go first."""
+        connection = self._connection
+        self._receive, self._epoch = receiver.receive_many, epoch
+        connection.now_ns, connection.tell = now_ns, self._told
+        while True:
+            while not self._handed_over():
+                await receiver.room()
+            if connection.gone:
+                break
+            self.waiting = False
+            connection.transport.resume_reading()
+            self._stir.clear()
+            await self._stir.wait()
+            if self.waiting:
+                await receiver.room()
+        if self._failure is not None:
+            raise self._failure
+        return str(connection.protocol.close_exc)
 
-    def _deliver(self) -> None:
-        """Hand over what was read, if there is room."""
-        if not self._read or self._until_room is not None or self._failure is not None:
-            return
-        frames, self._read = self._read, []
-        self.frames += len(frames)
-        try:
-            if not self._receiver.receive_many(frames, self._read_ns, self._epoch):
-                self._until_room = asyncio.create_task(self._wait_for_room())
-        except Exception as error:  # noqa: BLE001 - `read` raises it: it is the receiver's
-            self._failure = error
-            self._connection.transport.abort()
+    def _told(self) -> None:
+        """Something was read, or nothing will be any more."""
+        if not self.waiting and not self._handed_over():
+            self.waiting = True
+            self._connection.transport.pause_reading()
+            self._stir.set()
+        elif self._connection.gone:
+            self._stir.set()
 
-    async def _wait_for_room(self) -> None:
-        await self._receiver.room()
-        self._until_room = None
+    def _handed_over(self) -> bool:
+        """All there is; False as soon as there is no room for more."""
+        messages = self._connection.messages
+        while messages:
+            frames = messages[:MOST_AT_ONCE]
+            del messages[:MOST_AT_ONCE]
+            self.frames += len(frames)
+            try:
+                has_room = self._receive(frames, self._connection.read_ns, self._epoch)
+            except Exception as error:  # noqa: BLE001 - `read` raises it: it is the receiver's
+                self._failure = error
+                self._receive = _nothing
+                self._connection.transport.abort()
+                return True
+            if not has_room:
+                return False
+        return True
+
+    def ignore(self) -> None:
+        """Deliver nothing any more, but read on: the peer's goodbye is behind it."""
+        self._receive = _nothing
+        self.waiting = False
+        self._connection.tell = self._told
+        self._connection.transport.resume_reading()
 
     async def ping(self) -> None:
         """Send a ping, and return when it is answered."""
@@ -134,6 +202,14 @@ class Socket:
         """Say goodbye, and wait for the answer as long as `close_timeout`."""
         with contextlib.suppress(ConnectionClosed):
             await self._connection.close()
+
+
+def _nobody() -> None:
+    pass
+
+
+def _nothing(_frames: list[bytes], _received_ns: int, _epoch: int) -> bool:
+    return True
 
 
 def translated(error: Exception, url: str) -> EdcError:
