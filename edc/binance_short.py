@@ -1,7 +1,7 @@
 """Binance's commonest frames, many at once: see `edc.wire`; the adapter tells what they mean."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -10,32 +10,32 @@ from edc.forms import Cells, Form
 from edc.rows import Rows
 from edc.wire import Short, Values, Wire, book
 
-_EVENT = '{"stream":"<topic:word>@%s","data":{"e":"%s","E":<sent:integer>,"s":"<s:word>",'
+_EVENT = '{"stream":"<_topic:word>@%s","data":{"e":"%s","E":<_E:integer>,"s":"<s:word>",'
 _PRICE = '"p":"<p:decimal>","q":"<q:decimal>",'
-_TAKER = '"T":<T:integer>,"m":<m:flag>,"M":<M:flag>}}'
+_TAKER = '"T":<T:integer>,"m":<m:flag>,"M":<_M:flag>}}'
 _TRADE = Form(_EVENT % ("trade", "trade") + '"t":<id:integer>,' + _PRICE + _TAKER)
 _AGGREGATE = Form(
     _EVENT % ("aggTrade", "aggTrade")
     + '"a":<id:integer>,'
     + _PRICE
-    + '"f":<f:integer>,"l":<l:integer>,'
+    + '"f":<_f:integer>,"l":<_l:integer>,'
     + _TAKER
 )
 _BOOK = Form(
-    '{"stream":"<topic:word>@bookTicker","data":{"u":<u:integer>,"s":"<s:word>",'
+    '{"stream":"<_topic:word>@bookTicker","data":{"u":<u:integer>,"s":"<s:word>",'
     '"b":"<b:decimal>","B":"<B:decimal>","a":"<a:decimal>","A":"<A:decimal>"}}'
 )
-_ENDS = slice(-3, None)
-"""Trades end with a flag, quotes with a text, and no other frame does as they."""
+_IS_BOOK = b'@bookTicker","data":{"u":'
+_BEFORE_END = -len(b"?}}")
+"""Trades end with a flag, `true` or `false`, quotes with a text."""
 _TRADE_NUMBERS = re.compile(
     rb'"s":"([^"]+)",(?:"t":([0-9]+)|"a":[0-9]+),"p":"[0-9.]+","q":"[0-9.]+",'
     rb'(?:"f":[0-9]+,"l":[0-9]+,)?"T":[0-9]+,"m":[a-z]+,"M":'
 )
-_BOOK_NUMBERS = re.compile(rb'"u":([0-9]+),"s":"([^"]+)","b"')
 
 
-def short_way(rows: Rows) -> Short:
-    """For trades, aggregates and books."""
+def short_way(rows: Rows, streams: Collection[str]) -> Short:
+    """For trades, aggregates and books. Only trades are numbered, where they are asked for."""
     symbols = rows.symbols
 
     def shared(cells: Cells) -> dict[str, Values]:
@@ -64,27 +64,24 @@ def short_way(rows: Rows) -> Short:
         moment = {"event_time": cells["received_ns"], "sequence": cells["u"]}
         return {**shared(cells), **sides, **moment}
 
-    names = symbols.named
-    trade = Wire(
-        "trade",
-        [(_TRADE, trades), (_AGGREGATE, aggregates)],
-        lambda frames: [(names[s], int(t)) for s, t in _all(_TRADE_NUMBERS.findall, frames) if t],
-    )
-    quote = Wire(
-        "quote",
-        [(_BOOK, books)],
-        lambda frames: [(names[s], int(u)) for u, s in _all(_BOOK_NUMBERS.findall, frames)],
-    )
-    return Short(_ENDS, {b"e}}": trade, b'"}}': quote})
+    def numbers(frames: Sequence[bytes]) -> list[tuple[str, int]]:
+        found = _TRADE_NUMBERS.findall(b"\n".join(frames))
+        if len(found) != len(frames):
+            raise ValueError("a frame of another form")
+        return [(symbols.named[s], int(t)) for s, t in found if t]
+
+    numbered = "trade" in streams
+    forms = [(_TRADE, trades), (_AGGREGATE, aggregates)]
+    trade = Wire("trade", forms, numbers if numbered else None)
+    quote = Wire("quote", [(_BOOK, books)], _no_numbers if numbered else None)
+    return Short(_BEFORE_END, {ord("e"): trade, ord('"'): quote})
 
 
-def _all(
-    find: Callable[[bytes], list[tuple[bytes, bytes]]], frames: Sequence[bytes]
-) -> list[tuple[bytes, bytes]]:
-    found = find(b"\n".join(frames))
-    if len(found) != len(frames):
+def _no_numbers(frames: Sequence[bytes]) -> list[tuple[str, int]]:
+    """None, since these are books. Raises ValueError for what may be a trade, perhaps of others."""
+    if b"\n".join(frames).count(_IS_BOOK) != len(frames):
         raise ValueError("a frame of another form")
-    return found
+    return []
 
 
 def _times(numbers: pl.Series) -> pl.Series:

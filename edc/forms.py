@@ -4,7 +4,8 @@ A form is written as the text itself, with fields in it: `{"p":"<price:decimal>"
 A text has the form where it is that, letter by letter, with each field of its kind. That is proven
 for all texts by one regular expression over each; then they are cut at their commas, all in native
 code that lets other threads run. So no field may hold a comma, and none may be written in another
-way than the commonest: whatever differs is not of the form, and nothing is guessed.
+way than the commonest: whatever differs is not of the form, and nothing is guessed. A field whose
+name begins with `_` is proven, and not read.
 
 kind        what stands there                                          its column
 word        letters, digits and `._:/-`, at least one                  String
@@ -121,7 +122,8 @@ class Form:
         for number, cell in enumerate(self.pattern.split(",")):
             if "<" in cell:
                 before, name, kind, after = _FIELD.split(cell)  # one field in a cell
-                self._cells[number] = _Cell(name, kind, len(before), len(after))
+                if not name.startswith("_"):
+                    self._cells[number] = _Cell(name, kind, len(before), len(after))
         self._columns = {f"{number}": pl.String() for number in range(number + 1)}
         self._columns |= {f"{number}": cell.read_as for number, cell in self._cells.items()}
 

@@ -252,20 +252,18 @@ class Ingest:
             return True
         if len(self._lines) > 1 or self._gone:
             return False
-        rising, following = [], []
+        if self._sequences is None:
+            return True
+        following = []
         for wire, frames in parts:
             numbers = [] if wire.numbers is None else wire.numbers(frames)
-            if self._sequences is not None and wire.event_type in self._sequences.event_types:
+            if wire.event_type in self._sequences.event_types:
                 last = self._sequences.follow(wire.event_type, numbers)
                 if last is None:
                     return False
                 following.append((wire.event_type, last))
-            if self._rising is not None and wire.event_type in self._rising.event_types:
-                rising.append((wire.event_type, numbers))
         for event_type, last in following:
-            self._sequences.followed(event_type, last, epoch)  # type: ignore[union-attr]
-        for event_type, numbers in rising:
-            self._rising.brought(event_type, numbers, epoch)  # type: ignore[union-attr]
+            self._sequences.followed(event_type, last, epoch)
         return True
 
     def _queue_frames(self, parts: Parts, line: Line, received_ns: int, since: int) -> bool:

@@ -66,6 +66,8 @@ class Rising:
     """Drops what another connection has already brought, by numbers that only rise.
 
     For events that have neither an id nor a time of the vendor's, so that their rows would differ.
+    What came while there was no rival need not be remembered: a connection brings what the vendor
+    sends from its beginning on, so that two bring the same only while both stand.
     """
 
     def __init__(self, event_types: Collection[str]) -> None:
@@ -86,8 +88,3 @@ class Rising:
             return False
         self._last[key] = (sequence, epoch)
         return True
-
-    def brought(self, event_type: str, numbers: Sequence[tuple[str, int]], epoch: int) -> None:
-        """Remember what a connection without rivals has brought."""
-        for symbol, number in dict(numbers).items():
-            self._last[event_type, symbol] = (number, epoch)

@@ -8,7 +8,7 @@ import polars as pl
 from edc.adapters import FeedPlan
 from edc.errors import ConfigError, Skippable
 from edc.events import spell
-from edc.wire import Values, renamed
+from edc.wire import Usual, Values, renamed
 
 QUOTES = (
     *("usdt", "usdc", "usde", "usd1", "busd", "tusd", "fdusd", "pyusd", "rlusd", "gusd", "usds"),
@@ -113,7 +113,7 @@ class Symbols:
         self._listed_as = next(iter(plan.options.symbols), "")
         self.named = _Named(self.of)
         """Symbols by names in bytes; raises what `of` does."""
-        self._lowered: set[str] = set()
+        self._lowered = Usual(_MOST_KNOWN)
         """Names that are their symbols but for the case, of the first asset type."""
 
     def also(self, names: Iterable[tuple[str, str]]) -> None:
@@ -145,20 +145,17 @@ class Symbols:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._known  # noqa: SLF001 - of this class
-        self._lowered = set()
+        self._lowered = Usual(_MOST_KNOWN)
         self.named.clear()
 
     def all_of(self, names: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many names; see `of`."""
-        different, lowered = names.unique(), self._lowered  # `become` lays another beside it
-        if lowered.issuperset(different):
+        lowered = self._lowered  # `become` lays another beside it
+        if lowered.are_all(names):
             return {"symbol": names.str.to_lowercase(), "asset_type": self._listed_as}
-        known = {name: self.of(name) for name in different}
-        if len(lowered) >= _MOST_KNOWN:
-            lowered.clear()
-        for name, found in known.items():
-            if found == (name.lower(), self._listed_as):
-                lowered.add(name)
+        known = {name: self.of(name) for name in names.unique()}
+        first = self._listed_as
+        lowered.add(name for name, found in known.items() if found == (name.lower(), first))
         return {
             "symbol": renamed(names, {name: symbol for name, (symbol, _) in known.items()}),
             "asset_type": renamed(names, {name: kind for name, (_, kind) in known.items()}),

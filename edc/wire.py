@@ -6,9 +6,9 @@ the text (`forms`). Both give the same rows: whatever is not proven to have the 
 the long way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -35,8 +35,9 @@ class Wire:
     numbers: Callable[[Sequence[bytes]], list[tuple[str, int]]] | None = None
     """The symbol and the number of each frame, in their order; of those that carry one.
 
-    For feeds whose numbers are looked at. Raises ValueError where a frame is none of the forms, or
-    EdcError."""
+    For feeds whose numbers are looked at: there a frame has to be what its table says before it is
+    queued, since one that went the long way later would seem to be missing. Raises ValueError where
+    it is not, or EdcError."""
 
 
 Parts = Sequence[tuple[Wire, Sequence[bytes]]]
@@ -44,34 +45,35 @@ Parts = Sequence[tuple[Wire, Sequence[bytes]]]
 
 
 class Short:
-    """Which frames go the short way: those of which some bytes, `where`, are among the keys.
+    """Which frames go the short way: those of which the byte `at` is among the keys.
 
-    What a key does not prove is proven when the rows are made. Where a frame holds many messages,
-    `apart` makes as many frames of it, which say the same; it raises KeyError where it cannot.
+    That tells one table's frames from another's at the cost of a byte; whether they are what they
+    seem is proven when the rows are made. Where a frame holds many messages, `apart` makes as many
+    frames of it, which say the same; it raises KeyError where it cannot.
     """
 
     def __init__(
         self,
-        where: slice,
-        wires: Mapping[bytes, Wire],
+        at: int,
+        wires: Mapping[int, Wire],
         apart: Callable[[bytes], Sequence[bytes]] | None = None,
     ) -> None:
-        self._where = where
+        self._at = at
         self._wires = wires
         self._apart = apart
 
     def parted(self, frames: Sequence[bytes]) -> tuple[Parts, bytes]:
         """The frames of each table, in the order of receipt, and the last of all.
 
-        Raises KeyError where one goes the long way: then all of them do.
+        Raises LookupError where one goes the long way: then all of them do.
         """
         if self._apart is not None:
             frames = [*chain.from_iterable(map(self._apart, frames))]
-        where = self._where
+        at = self._at
         parts: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
         append = {key: parts[wire].append for key, wire in self._wires.items()}
         for frame in frames:
-            append[frame[where]](frame)
+            append[frame[at]](frame)
         return [(wire, some) for wire, some in parts.items() if some], frames[-1]
 
 
@@ -101,10 +103,11 @@ def wire_rows(
     wire, sizes = batches[0].wire, [len(batch.frames) for batch in batches]
     text = b"\n".join(chain.from_iterable(batch.frames for batch in batches))
     column, whole = lines(text, sum(sizes)), text
-    batch = pl.Series(_spread(list(zip(range(len(sizes)), sizes, strict=True))), dtype=pl.UInt32)
-    left = pl.DataFrame({"line": column, "batch": batch}).with_row_index("row")
+    left = pl.DataFrame({"line": column, "batch": _numbered(sizes)}).with_row_index("row")
     parts, rows = [], []
-    for form, columns in wire.forms:
+    for form, columns in _likeliest_first(wire.forms, column.head(1)):
+        if left.is_empty():
+            break
         fits = form.fits(left["line"])
         if not fits.any():
             continue
@@ -173,9 +176,17 @@ def _unread(batches: Sequence[Batch], left: pl.DataFrame) -> list[Batch]:
     return [of(batches[number], frames=some) for number, some in frames.items()]
 
 
-def _spread(values: list[tuple[Any, int]]) -> list[Any]:
-    """Each value as often as its batch has frames."""
-    return list(chain.from_iterable(repeat(value, number) for value, number in values))
+def _numbered(sizes: Sequence[int]) -> pl.Series:
+    """For each frame, the number of its batch."""
+    batches = pl.DataFrame({"size": sizes}).with_row_index("batch")
+    return batches.select(pl.col("batch").repeat_by("size").explode()).to_series()
+
+
+def _likeliest_first(
+    forms: Sequence[tuple[Form, Columns]], first: pl.Series
+) -> Sequence[tuple[Form, Columns]]:
+    """Forms that the first frame has come first: a feed mostly sends what it has just sent."""
+    return sorted(forms, key=lambda each: not each[0].fits(first).any()) if forms[1:] else forms
 
 
 def renamed(column: pl.Series, meaning: Mapping[str, str]) -> Values:
@@ -186,6 +197,28 @@ def renamed(column: pl.Series, meaning: Mapping[str, str]) -> Values:
     if all(text == meant for text, meant in meaning.items()):
         return column
     return column.replace_strict(meaning, return_dtype=pl.String)
+
+
+class Usual:
+    """Texts whose meaning follows from the text itself, so that a column of them is not looked up.
+
+    At most `most` of them: a vendor gone mad does not fill the memory.
+    """
+
+    def __init__(self, most: int = 100_000) -> None:
+        self._most = most
+        self._texts = pl.Series(dtype=pl.String)
+        self._listed = self._texts.implode()
+
+    def are_all(self, column: pl.Series) -> bool:
+        """True where it knows all texts of a column."""
+        return bool(column.is_in(self._listed).all())
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Know these as well."""
+        known = self._texts if len(self._texts) < self._most else self._texts.clear()
+        self._texts = pl.concat([known, pl.Series(texts, dtype=pl.String)]).unique()
+        self._listed = self._texts.implode()
 
 
 def book(

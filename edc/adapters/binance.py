@@ -172,7 +172,7 @@ class BinanceStream:
         aggregates = self._names if "aggTrade" in options.streams else ()
         self.spans = [("trade", symbol) for symbol in aggregates]
         self._until = 0
-        self.short = short_way(self._rows)
+        self.short = short_way(self._rows, options.streams)
         self._event: dict[str, Callable[[Raw, Frame], Event | None]] = {
             "trade": self._trade,
             "aggTrade": self._agg_trade,

@@ -35,6 +35,8 @@ _SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobod
 """It logs at each connect and error; what matters of that is said by the feed."""
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
+_MOST_CONTROL = 125
+"""Bytes of a frame of control, at most, which also comes in one (RFC 6455, 5.5)."""
 
 
 @contextlib.asynccontextmanager
@@ -73,6 +75,11 @@ class Socket(WSListener):
     connection is paused and they are kept, at most as many as the library reads at once.
     """
 
+    __slots__ = (
+        *("_epoch", "_failure", "_now_ns", "_parts", "_parts_size", "_pong", "_read", "_read_ns"),
+        *("_receive", "_stir", "_timing", "_transport", "_why", "frames", "gone", "waiting"),
+    )
+
     def __init__(self, timing: Timing) -> None:
         self.frames = 0
         self.waiting = True
@@ -98,21 +105,21 @@ class Socket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Gather the messages of a read, and deliver them with its last one, if there is room."""
-        kind = frame.msg_type
-        if frame.fin and (kind is _TEXT or kind is _BINARY):
-            data: bytes | None = frame.get_payload_as_bytes()
-        elif kind in _CONTROL:
-            data = None
-            self._control(transport, frame)
-        else:
-            data = self._joined(transport, frame)
         read = self._read
+        if frame.payload_size > _MOST_CONTROL and frame.fin and not self._parts:
+            data: bytes | None = frame.get_payload_as_bytes()  # its type would cost as much again
+        else:
+            data = self._looked_at(transport, frame)
         if data is not None:
             if not read:
                 self._read_ns = self._now_ns()
             read.append(data)
-        last = frame.last_in_buffer or len(read) >= MOST_AT_ONCE
-        if last and read and not self.waiting and not self._handed_over():
+        if frame.last_in_buffer or len(read) >= MOST_AT_ONCE:
+            self._hand_over(transport)
+
+    def _hand_over(self, transport: WSTransport) -> None:
+        """Deliver what was read; where that fills the queues, read no more for now."""
+        if self._read and not self.waiting and not self._handed_over():
             self.waiting = True
             transport.underlying_transport.pause_reading()
             self._stir.set()
@@ -133,6 +140,16 @@ class Socket(WSListener):
             self._receive = _nothing
             self._transport.disconnect(graceful=False)
             return True
+
+    def _looked_at(self, transport: WSTransport, frame: WSFrame) -> bytes | None:
+        """A message, with its last part; None for anything else, which is heeded."""
+        kind = frame.msg_type
+        if kind in _CONTROL:
+            self._control(transport, frame)
+            return None
+        if frame.fin and (kind is _TEXT or kind is _BINARY):
+            return frame.get_payload_as_bytes()
+        return self._joined(transport, frame)
 
     def _joined(self, transport: WSTransport, frame: WSFrame) -> bytes | None:
         """The whole of a message that came in parts, with its last one."""

@@ -19,14 +19,14 @@ _TRADE = '"x":"<x:text>","p":<p:real>,"s":<s:real>,'
 _BID = '"bx":"<bx:text>","bp":<bp:real>,"bs":<bs:real>,'
 _QUOTE = f'{{"T":"q","S":"<S:word>",{_BID}"ax":"<ax:text>","ap":<ap:real>,"as":<as:real>,'
 _TRADES = (
-    f'[{{"T":"t","S":"<S:word>","i":<i:integer>,{_TRADE}%s"z":"<z:text>","t":"<t:zulu>"}}]',
-    f'[{{"T":"t","i":<i:integer>,"S":"<S:word>",{_TRADE}"t":"<t:zulu>",%s"z":"<z:text>"}}]',
+    f'[{{"T":"t","S":"<S:word>","i":<i:integer>,{_TRADE}%s"z":"<_z:text>","t":"<t:zulu>"}}]',
+    f'[{{"T":"t","i":<i:integer>,"S":"<S:word>",{_TRADE}"t":"<t:zulu>",%s"z":"<_z:text>"}}]',
 )
 _QUOTES = (
-    f'[{_QUOTE}%s"z":"<z:text>","t":"<t:zulu>"}}]',
-    f'[{_QUOTE}"t":"<t:zulu>",%s"z":"<z:text>"}}]',
+    f'[{_QUOTE}%s"z":"<_z:text>","t":"<t:zulu>"}}]',
+    f'[{_QUOTE}"t":"<t:zulu>",%s"z":"<_z:text>"}}]',
 )
-_KIND = slice(0, len(b'[{"T":"t"'))
+_KIND = len('[{"T":"')
 _NEXT = b'},{"T":"'
 """Where one message ends and the next begins: within a text, the quotes would be escaped."""
 
@@ -61,8 +61,8 @@ def short_way(rows: Rows, lot: int) -> Short:
     return Short(
         _KIND,
         {
-            b'[{"T":"t"': Wire("trade", _forms(_TRADES, trades)),
-            b'[{"T":"q"': Wire("quote", _forms(_QUOTES, quotes)),
+            ord("t"): Wire("trade", _forms(_TRADES, trades)),
+            ord("q"): Wire("quote", _forms(_QUOTES, quotes)),
         },
         _apart,
     )

@@ -5,7 +5,7 @@ import polars as pl
 from edc.adapters import FeedPlan
 from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
 from edc.times import parse_iso
-from edc.wire import Values, renamed
+from edc.wire import Usual, Values, renamed
 
 _MOST_KNOWN = 100_000
 
@@ -29,7 +29,7 @@ class Rows:
         self._known = dict(self._listed)
         wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
         self._other = (wild or list(listed))[0]
-        self._same: set[str] = set()
+        self._same = Usual(_MOST_KNOWN)
         """Tickers that are spelled as their symbols, of the type of those that are not listed."""
 
     def become(self, other: "Rows") -> None:
@@ -38,7 +38,7 @@ class Rows:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._listed  # noqa: SLF001 - of this class
-        self._same = set()
+        self._same = Usual(_MOST_KNOWN)
 
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
@@ -55,13 +55,11 @@ class Rows:
 
     def all_of(self, tickers: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many tickers; see `of`."""
-        different, same = tickers.unique(), self._same  # `become` lays another beside it
-        if same.issuperset(different):
-            return {"symbol": tickers, "asset_type": self._other}
-        known = {ticker: self.of(ticker) for ticker in different}
-        if len(same) >= _MOST_KNOWN:
-            same.clear()
-        same.update(name for name, found in known.items() if found == (name, self._other))
+        same, other = self._same, self._other  # `become` lays others beside them
+        if same.are_all(tickers):
+            return {"symbol": tickers, "asset_type": other}
+        known = {ticker: self.of(ticker) for ticker in tickers.unique()}
+        same.add(name for name, found in known.items() if found == (name, other))
         symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
         asset_types = {ticker: asset_type for ticker, (_, asset_type) in known.items()}
         return {

@@ -40,5 +40,5 @@ def short_way(channel: str, rows: Rows) -> Short | None:
             wires = {quote: Wire("quote", [(quote, quotes)])}
         case _:
             return None
-    length = max(len(form.head) for form in wires)
-    return Short(slice(length), {form.head.encode(): wire for form, wire in wires.items()})
+    at = len(quote.head) - len('Q","')
+    return Short(at, {ord(form.head[at]): wire for form, wire in wires.items()})
