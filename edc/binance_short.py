@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 import polars as pl
 
 from edc.binance_wire import time
+from edc.events import Values
 from edc.forms import Cells, Form
 from edc.rows import Rows
-from edc.wire import Short, Values, Wire, book
+from edc.wire import Short, Wire, book
 
 _EVENT = '{"stream":"<_topic:word>@%s","data":{"e":"%s","E":<_E:integer>,"s":"<s:word>",'
 _PRICE = '"p":"<p:decimal>","q":"<q:decimal>",'

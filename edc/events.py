@@ -109,6 +109,9 @@ class Gap(msgspec.Struct, kw_only=True, gc=False):
 
 Row = Event | Gap
 
+Values = pl.Series | str | int | None
+"""A column: its values, or the one value that all rows have."""
+
 EVENT_TYPES = ("trade", "quote", "ref_px", "gap")
 
 _TEXT, _REAL, _INT, _TIME = pl.String(), pl.Float64(), pl.Int64(), pl.Datetime("ns", "UTC")
@@ -179,6 +182,9 @@ _COLUMNS: dict[str, dict[str, pl.DataType]] = {
     },
 }
 
+COLUMN_TYPES = {name: dtype for table in _COLUMNS.values() for name, dtype in table.items()}
+"""By name, what a column holds, which is the same in all tables. Times are those of UTC."""
+
 SINCE: dict[str, dict[str, int]] = {}
 """By table, the columns that came after version 1, each with the version that brought it.
 
@@ -213,44 +219,60 @@ def to_frame(event_type: str, rows: Collection[Row], timezone: str) -> pl.DataFr
 
     `timezone` names the zone of the time columns; the instants stay the same.
     """
-    columns: list[pl.Series] = []
+    columns: dict[str, Values] = {}
     origins = [] if event_type == "gap" else list(map(_ORIGIN_OF, rows))
     for name, dtype in schema(event_type, timezone).items():
-        values: list[object]
         if name in _GIVEN_LATER:
-            values = [event_type if name == "event_type" else 0]
-            columns.append(_series(name, values, dtype, len(rows)))
+            columns[name] = event_type if name == "event_type" else 0
         elif origins and name in _ORIGIN:
-            columns.append(_of_origin(name, origins, dtype))
+            columns[name] = _of_origin(name, origins, dtype)
         else:
-            values = list(map(attrgetter(name), rows))
-            columns.append(_series(name, values, dtype, len(rows)))
-    return pl.DataFrame(columns)
+            columns[name] = _values(list(map(attrgetter(name), rows)), dtype)
+    return table(event_type, timezone, columns)
+
+
+def table(event_type: str, timezone: str, columns: Mapping[str, Values]) -> pl.DataFrame:
+    """The frame of some columns of a table, of which one at least is a series; others are null.
+
+    One value that all rows have is kept once, however many they are, until a file needs them all.
+    """
+    dtypes = schema(event_type, timezone)
+    whole = {name: each for name, each in columns.items() if isinstance(each, pl.Series)}
+    frame = pl.DataFrame([each.alias(name).cast(dtypes[name]) for name, each in whole.items()])
+    return frame.select(
+        pl.col(name) if name in whole else pl.lit(columns.get(name), dtype).alias(name)
+        for name, dtype in dtypes.items()
+    )
 
 
 def epochs(rows: Collection[Row]) -> pl.Series:
     """The connection epoch of each row, in the order of `to_frame`."""
-    return _of_origin("epoch", list(map(_ORIGIN_OF, rows)), pl.Int64())
+    found = _of_origin("epoch", list(map(_ORIGIN_OF, rows)), pl.Int64())
+    if isinstance(found, pl.Series):
+        return found.alias("epoch")
+    return pl.Series("epoch", [found], dtype=pl.Int64).new_from_index(0, len(rows))
 
 
 _ORIGIN_OF = attrgetter("origin")
 
 
-def _of_origin(name: str, origins: list[Origin], dtype: pl.DataType) -> pl.Series:
+def _of_origin(name: str, origins: list[Origin], dtype: pl.DataType) -> Values:
     """A column that the connection gives; most chunks come from one."""
     get = attrgetter(name)
     if _all_equal(origins):
-        return _series(name, [get(origins[0])], dtype, len(origins))
-    return _series(name, list(map(get, origins)), dtype, len(origins))
+        value: str | int | None = get(origins[0])
+        return value
+    return _values(list(map(get, origins)), dtype)
 
 
-def _series(name: str, values: list[object], dtype: pl.DataType, length: int) -> pl.Series:
-    """A column of so many values, or of the one value that they all are."""
+def _values(values: list[Any], dtype: pl.DataType) -> Values:
+    """A column, or the one value that all rows have. Raises TypeError for what is not of `dtype`."""
     if isinstance(dtype, pl.Datetime):
-        return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
+        return pl.Series(values, dtype=pl.Int64).cast(dtype)
     if isinstance(dtype, pl.String | pl.Int64) and _all_equal(values):
-        return pl.Series(name, values[:1], dtype=dtype).new_from_index(0, length)
-    return pl.Series(name, values, dtype=dtype)
+        value: str | int | None = pl.Series(values[:1], dtype=dtype).item()  # raises for no such
+        return value
+    return pl.Series(values, dtype=dtype)
 
 
 def _all_equal(values: list[Any]) -> bool:

@@ -1,7 +1,9 @@
 """The spool: what was received, safe on disk, on its way to the lake.
 
 `<path>/.spool/<instance>/<event_type>/<run>-<number>-<rows>-<from>-<to>-<crc>.arrow`: one Arrow IPC
-file for each interval, published whole (see files.py), in the columns of the table. `run` is the
+file for each interval, published whole (see files.py), in the columns of the table. A column that
+has one value throughout is named `vendor=tiingo`, as a folder of the lake is, and one of nulls
+`side`; both are of Arrow's type Null, which takes no room. `run` is the
 start of the daemon (ns since the epoch), `number` counts up by one within it for each event type,
 so names sort in order of receipt; `from` and `to` (ns) enclose all times of the rows, so that the
 ledger can say what a damaged chunk held; `crc` is the CRC-32 of the bytes, because Arrow IPC
@@ -28,7 +30,7 @@ import polars as pl
 
 from edc import files
 from edc.errors import InstanceHeld
-from edc.events import EVENT_TYPES, identity
+from edc.events import COLUMN_TYPES, EVENT_TYPES, identity
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +93,40 @@ def chunk_rows(name: str, data: bytes) -> pl.DataFrame:
     match = _NAME.fullmatch(name)
     if match is None or int(match["crc"], 16) != zlib.crc32(data):
         raise BadChunkError(f"checksum of {name} does not match")
-    return pl.read_ipc(io.BytesIO(data))
+    return _unpacked(pl.read_ipc(io.BytesIO(data)))
+
+
+def _packed(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows without what is the same in all of them: see the module."""
+    if frame.is_empty():
+        return frame
+    first, last = frame.row(0, named=True), frame.row(-1, named=True)
+    likely = [
+        name
+        for name, value in first.items()
+        if value == last[name] and (value is None or isinstance(value, str | int))
+    ]
+    alike = frame.select(pl.col(name).eq_missing(first[name]).all() for name in likely)
+    same = {name: first[name] for name in likely if alike[name].item()}
+    return frame.select(
+        pl.lit(None).alias(name if same[name] is None else f"{name}={same[name]}")
+        if name in same
+        else name
+        for name in frame.columns
+    )
+
+
+def _unpacked(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of which `_packed` made these; a column that no table has is left as it is."""
+    columns: list[pl.Expr] = []
+    for written, dtype in frame.schema.items():
+        name, mark, value = written.partition("=")
+        if dtype != pl.Null or name not in COLUMN_TYPES:
+            columns.append(pl.col(written))
+        else:
+            one = pl.lit(value) if mark else pl.lit(None)
+            columns.append(one.cast(COLUMN_TYPES[name]).alias(name))
+    return frame.select(columns)
 
 
 def chunk_of(path: Path) -> Chunk | None:
@@ -153,7 +188,7 @@ class Spool:
         """Write a chunk; when this returns it survives a power loss. Raises OSError, DiskFailed."""
         self.check()
         buffer = io.BytesIO()
-        frame.write_ipc(buffer, compression="lz4")
+        _packed(frame).write_ipc(buffer, compression="uncompressed")
         data = buffer.getbuffer()
         number = self._numbers[event_type] + 1
         low, high = _times(frame)

@@ -7,8 +7,8 @@ import polars as pl
 
 from edc.adapters import FeedPlan
 from edc.errors import ConfigError, Skippable
-from edc.events import spell
-from edc.wire import Usual, Values, renamed
+from edc.events import Values, spell
+from edc.wire import Usual, renamed
 
 QUOTES = (
     *("usdt", "usdc", "usde", "usd1", "busd", "tusd", "fdusd", "pyusd", "rlusd", "gusd", "usds"),

@@ -9,16 +9,12 @@ the long way.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
 
 import msgspec
 import polars as pl
 
-from edc.events import Origin, schema
+from edc.events import Origin, Values, schema, table
 from edc.forms import Cells, Form, lines
-
-Values = pl.Series | list[Any] | str | int | None
-"""A column: its values, or the one value that all rows have."""
 
 Columns = Callable[[Cells], Mapping[str, Values]]
 """From the fields of messages to the columns of their rows. Those of the connection and those left
@@ -138,19 +134,18 @@ def _frame(
     every: dict[str, Values] = {
         "event_type": event_type,
         "ordinal": 0,
-        "vendor": _of_batch(batches, batch, "vendor"),
-        "source": _of_batch(batches, batch, "source"),
+        "vendor": _of_origin(batches, batch, "vendor"),
+        "source": _of_origin(batches, batch, "source"),
         "created_at": cells["received_ns"],
         **columns(cells),
     }
-    made = []
-    for name, dtype in schema(event_type, timezone).items():
-        values = every.get(name)
-        if isinstance(values, pl.Series):
-            made.append(values.alias(name).cast(dtype))
-        else:
-            made.append(pl.Series(name, [values], dtype=dtype).new_from_index(0, len(batch)))
-    return pl.DataFrame(made)
+    return table(event_type, timezone, every)
+
+
+def _of_origin(batches: Sequence[Batch], batch: pl.Series, name: str) -> Values:
+    """What the connection says; mostly there is but one."""
+    said = {getattr(each.origin, name) for each in batches}
+    return said.pop() if len(said) == 1 else _of_batch(batches, batch, name)
 
 
 def _of_batch(batches: Sequence[Batch], batch: pl.Series, name: str) -> pl.Series:

@@ -18,6 +18,7 @@ from edc.object_store import ObjectStore
 from edc.simulator.tiingo import TiingoSimulator
 from edc.sinks import LakeSink
 from edc.sinks.delta import DeltaSink, from_delta
+from edc.spool import read_chunk
 from edc.upkeep.compaction import Compacted
 from edc.upkeep.delta import DeltaUpkeep
 from edc.upkeep.retention import Removed
@@ -269,7 +270,7 @@ def test_kills_leave_every_row_once(tmp_path: Path) -> None:
         daemon.process.kill()
         daemon.wait()
     safe = {
-        kind: pl.concat([pl.read_ipc(each) for each in chunks])
+        kind: pl.concat([read_chunk(each) for each in chunks])
         for kind in ("trade", "quote")
         if (chunks := sorted((spooled / kind).glob("[!.]*.arrow")))
     }

@@ -17,6 +17,7 @@ from edc.lake import Lake
 from edc.object_store import ObjectStore
 from edc.simulator.tiingo import TiingoSimulator
 from edc.sinks.parquet import ParquetSink
+from edc.spool import read_chunk
 from edc.storage import check_storage
 from tests.harness import (
     KEY,
@@ -204,7 +205,7 @@ def test_kills_leave_every_row_in_the_bucket_once(s3: S3, tmp_path: Path) -> Non
         daemon.process.kill()
         daemon.wait()
     safe = {
-        kind: pl.concat([pl.read_ipc(each) for each in chunks])
+        kind: pl.concat([read_chunk(each) for each in chunks])
         for kind in ("trade", "quote")
         if (chunks := sorted((spooled / kind).glob("[!.]*.arrow")))
     }

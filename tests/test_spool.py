@@ -81,6 +81,30 @@ def test_any_arrow_reader_reads_a_chunk(spool: Spool) -> None:
     assert pl.read_ipc(chunk.path)["last_price"].to_list() == [1.5]
 
 
+def test_what_all_rows_have_is_kept_once_in_the_name_of_its_column(spool: Spool) -> None:
+    rows = frame(*(float(price) for price in range(500))).with_columns(
+        exchange=pl.lit("a=b"), side=pl.lit(None, dtype=pl.String), sequence=pl.lit(7, pl.Int64)
+    )
+
+    chunk = spool.append("trade", rows)
+
+    written = pl.read_ipc_schema(chunk.path)
+    assert {"exchange=a=b", "side", "sequence=7", "ordinal=0"} <= written.keys()
+    assert {written[name] for name in ("exchange=a=b", "side", "sequence=7")} == {pl.Null()}
+    assert_frame_equal(spool.read(chunk), rows)
+
+
+def test_a_column_that_differs_in_one_row_is_kept_whole(spool: Spool) -> None:
+    rows = frame(1.0, 2.0, 3.0).with_columns(
+        side=pl.Series([None, "buy", None]), exchange=pl.Series(["x", None, "x"])
+    )
+
+    chunk = spool.append("trade", rows)
+
+    assert {"side", "exchange"} <= pl.read_ipc_schema(chunk.path).keys()
+    assert_frame_equal(spool.read(chunk), rows)
+
+
 def test_pending_chunks_are_in_order_of_receipt(spool: Spool) -> None:
     chunks = [spool.append("trade", frame(float(price))) for price in range(12)]
 

@@ -10,9 +10,10 @@ from functools import partial
 
 import polars as pl
 
+from edc.events import Values
 from edc.forms import Cells, Form
 from edc.rows import Rows
-from edc.wire import Columns, Short, Values, Wire, book
+from edc.wire import Columns, Short, Wire, book
 
 _MOST_CONDITIONS = 4
 _TRADE = '"x":"<x:text>","p":<p:real>,"s":<s:real>,'

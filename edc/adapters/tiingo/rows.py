@@ -3,9 +3,9 @@
 import polars as pl
 
 from edc.adapters import FeedPlan
-from edc.events import Quote, RefPx, Trade, mid_of, side_of, spell
+from edc.events import Quote, RefPx, Trade, Values, mid_of, side_of, spell
 from edc.times import parse_iso
-from edc.wire import Usual, Values, renamed
+from edc.wire import Usual, renamed
 
 _MOST_KNOWN = 100_000
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from edc.adapters.tiingo.rows import Rows
+from edc.events import Values
 from edc.forms import Cells, Form
-from edc.wire import Short, Values, Wire, book
+from edc.wire import Short, Wire, book
 
 _HEAD = '{"service":"%s","messageType":"A","data":["%s","<ticker:word>","<date:iso>",'
 _BOOK = "<bid_size:real?>,<bid:real?>,<mid:real?>,<ask_size:real?>,<ask:real?>]}"
