@@ -1,7 +1,7 @@
 """Binance's commonest frames, many at once: see `edc.wire`; the adapter tells what they mean."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
@@ -65,9 +65,9 @@ def short_way(rows: Rows, streams: Collection[str]) -> Short:
         moment = {"event_time": cells["received_ns"], "sequence": cells["u"]}
         return {**shared(cells), **sides, **moment}
 
-    def numbers(frames: Sequence[bytes]) -> list[tuple[str, int]]:
-        found = _TRADE_NUMBERS.findall(b"\n".join(frames))
-        if len(found) != len(frames):
+    def numbers(text: bytes, size: int) -> list[tuple[str, int]]:
+        found = _TRADE_NUMBERS.findall(text)
+        if len(found) != size:
             raise ValueError("a frame of another form")
         return [(symbols.named[s], int(t)) for s, t in found if t]
 
@@ -78,9 +78,9 @@ def short_way(rows: Rows, streams: Collection[str]) -> Short:
     return Short(_BEFORE_END, {ord("e"): trade, ord('"'): quote})
 
 
-def _no_numbers(frames: Sequence[bytes]) -> list[tuple[str, int]]:
+def _no_numbers(text: bytes, size: int) -> list[tuple[str, int]]:
     """None, since these are books. Raises ValueError for what may be a trade, perhaps of others."""
-    if b"\n".join(frames).count(_IS_BOOK) != len(frames):
+    if text.count(_IS_BOOK) != size:
         raise ValueError("a frame of another form")
     return []
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import msgspec
 import polars as pl
 
 from edc.events import Gap, Row, epochs, to_frame
@@ -79,12 +78,11 @@ def _halves(batches: Sequence[Batch]) -> tuple[Sequence[Batch], Sequence[Batch]]
     """Half of the batches, or of the frames of the only one; None for a single frame."""
     if len(batches) > 1:
         return batches[: len(batches) // 2], batches[len(batches) // 2 :]
-    middle = len(batches[0].frames) // 2
+    middle = batches[0].size // 2
     if not middle:
         return None
-    first, last = batches[0].frames[:middle], batches[0].frames[middle:]
-    of = msgspec.structs.replace
-    return [of(batches[0], frames=first)], [of(batches[0], frames=last)]
+    frames = batches[0].frames
+    return [batches[0].of(frames[:middle])], [batches[0].of(frames[middle:])]
 
 
 def _joined(parts: Sequence[MadeChunk]) -> MadeChunk:

@@ -266,7 +266,7 @@ def _of_origin(name: str, origins: list[Origin], dtype: pl.DataType) -> Values:
 
 
 def _values(values: list[Any], dtype: pl.DataType) -> Values:
-    """A column, or the one value that all rows have. Raises TypeError for what is not of `dtype`."""
+    """A column, or the one value that all rows have. Raises TypeError for what fits it not."""
     if isinstance(dtype, pl.Datetime):
         return pl.Series(values, dtype=pl.Int64).cast(dtype)
     if isinstance(dtype, pl.String | pl.Int64) and _all_equal(values):

@@ -28,7 +28,7 @@ from edc.times import SECOND
 from edc.transport import Frame, Heard
 from edc.untimed import Untimed
 from edc.watermarks import Watermark
-from edc.wire import Batch, Parts, Short
+from edc.wire import Batch, Part, Parted, Short
 
 log = logging.getLogger(__name__)
 
@@ -211,13 +211,13 @@ class Ingest:
             since = self.reach()
             short = self._short(line.short, line, frames, received_ns)
             if short is not None:
-                parts, stats.last_event_ns = short
+                parted, stats.last_event_ns = short
                 stats.last_received_ns = received_ns
                 stats.frames += len(frames)
                 stats.data_frames += len(frames)
                 line.data_frames += len(frames)
-                stats.received_bytes += sum(map(len, frames))
-                return self._queue_frames(parts, line, received_ns, since)
+                stats.received_bytes += parted.received
+                return self._queue_frames(parted.parts, line, received_ns, since)
         go_on = True
         for data in frames:
             go_on &= self._receive(Frame(data, received_ns, epoch))
@@ -230,20 +230,20 @@ class Ingest:
 
     def _short(
         self, short: Short, line: Line, frames: Sequence[bytes], received_ns: int
-    ) -> tuple[Parts, int] | None:
-        """The frames of each table, and the time of the last event; None if any goes the long way.
+    ) -> tuple[Parted, int] | None:
+        """The frames by table, and the time of the last event; None if any goes the long way.
 
         Only the last frame is read, which tells how far the feed has got.
         """
         try:
-            parts, latest = short.parted(frames)
-            events = line.decode(Frame(latest, received_ns, line.origin.epoch))
+            parted = short.parted(frames)
+            events = line.decode(Frame(parted.latest, received_ns, line.origin.epoch))
             last = events[-1].event_time
-            return (parts, last) if self._follow(parts, line.origin.epoch) else None
+            return (parted, last) if self._follow(parted.parts, line.origin.epoch) else None
         except Exception:  # noqa: BLE001 - the long way says what it is, frame by frame
             return None
 
-    def _follow(self, parts: Parts, epoch: int) -> bool:
+    def _follow(self, parts: Sequence[Part], epoch: int) -> bool:
         """Remember the numbers of frames; False, and nothing is, where they are to be looked at.
 
         That is where one does not follow on the last, or another connection might have brought it.
@@ -255,8 +255,8 @@ class Ingest:
         if self._sequences is None:
             return True
         following = []
-        for wire, frames in parts:
-            numbers = [] if wire.numbers is None else wire.numbers(frames)
+        for wire, text, size in parts:
+            numbers = [] if wire.numbers is None else wire.numbers(text, size)
             if wire.event_type in self._sequences.event_types:
                 last = self._sequences.follow(wire.event_type, numbers)
                 if last is None:
@@ -266,13 +266,15 @@ class Ingest:
             self._sequences.followed(event_type, last, epoch)
         return True
 
-    def _queue_frames(self, parts: Parts, line: Line, received_ns: int, since: int) -> bool:
+    def _queue_frames(
+        self, parts: Sequence[Part], line: Line, received_ns: int, since: int
+    ) -> bool:
         go_on, origin = True, line.origin
         again = partial(self._again, line.decode)
-        for wire, frames in parts:
+        for wire, text, size in parts:
             queue = self._queues[wire.event_type]
-            queue.put_batch(Batch(wire, origin, received_ns, since, frames, again))
-            self.stats.events[wire.event_type] += len(frames)
+            queue.put_batch(Batch(wire, origin, received_ns, since, text, size, again))
+            self.stats.events[wire.event_type] += size
             if queue.must_wait:
                 self._full.add(queue)
                 go_on = False
@@ -284,7 +286,7 @@ class Ingest:
         Until what comes of them is on disk, the feed has got no further than before them.
         """
         line = Line(batch.origin, decode, None, None)
-        self.stats.events[batch.wire.event_type] -= len(batch.frames)
+        self.stats.events[batch.wire.event_type] -= batch.size
         self._since = batch.since_ns
         try:
             for data in batch.frames:

@@ -76,7 +76,7 @@ class Queue:
         """Take all rows of a batch. Only for a queue that drops none."""
         assert self.when_full is WhenFull.BLOCK
         self._rows.append(batch)
-        self._batched += len(batch.frames) - 1
+        self._batched += batch.size - 1
         if len(self) >= self._untroubled:
             self.plenty.set()
             self.must_wait = len(self) >= self.capacity
@@ -118,7 +118,7 @@ class Queue:
             while before - len(self) < most:
                 each = rows.popleft()
                 taken.append(each)
-                self._batched -= len(each.frames) - 1 if isinstance(each, Batch) else 0
+                self._batched -= each.size - 1 if isinstance(each, Batch) else 0
         self.taken += before - len(self)
         if len(self) < self._untroubled:
             self.plenty.clear()

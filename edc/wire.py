@@ -8,7 +8,8 @@ the long way.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -28,53 +29,78 @@ class Wire:
 
     event_type: str
     forms: Sequence[tuple[Form, Columns]]
-    numbers: Callable[[Sequence[bytes]], list[tuple[str, int]]] | None = None
+    numbers: Callable[[bytes, int], list[tuple[str, int]]] | None = None
     """The symbol and the number of each frame, in their order; of those that carry one.
 
-    For feeds whose numbers are looked at: there a frame has to be what its table says before it is
-    queued, since one that went the long way later would seem to be missing. Raises ValueError where
-    it is not, or EdcError."""
+    It is given the frames, one a line, and how many they are. For feeds whose numbers are looked
+    at: there a frame has to be what its table says before it is queued, since one that went the
+    long way later would seem to be missing. Raises ValueError where it is not, or EdcError."""
 
 
-Parts = Sequence[tuple[Wire, Sequence[bytes]]]
-"""The frames of each table."""
+class Part(NamedTuple):
+    """The frames of one table: one a line, and how many."""
+
+    wire: Wire
+    text: bytes
+    size: int
+
+
+class Parted(NamedTuple):
+    """The frames of a read by table, each in the order of receipt; the last of all; their bytes."""
+
+    parts: Sequence[Part]
+    latest: bytes
+    received: int
 
 
 class Short:
     """Which frames go the short way: those of which the byte `at` is among the keys.
 
     That tells one table's frames from another's at the cost of a byte; whether they are what they
-    seem is proven when the rows are made. Where a frame holds many messages, `apart` makes as many
-    frames of it, which say the same; it raises KeyError where it cannot.
+    seem is proven when the rows are made. Where a frame holds many messages, `apart` makes of
+    frames, one a line, as many as there are messages, which say the same.
     """
 
     def __init__(
         self,
         at: int,
         wires: Mapping[int, Wire],
-        apart: Callable[[bytes], Sequence[bytes]] | None = None,
+        apart: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._at = at
         self._wires = wires
         self._apart = apart
 
-    def parted(self, frames: Sequence[bytes]) -> tuple[Parts, bytes]:
-        """The frames of each table, in the order of receipt, and the last of all.
+    def parted(self, frames: Sequence[bytes]) -> Parted:
+        """The frames of a read. Raises LookupError where one goes the long way: then all do.
 
-        Raises LookupError where one goes the long way: then all of them do.
+        They are joined at once, while the processor still has them at hand: to do it later, with
+        those of many reads, costs several times as much.
         """
+        received = 0
         if self._apart is not None:
-            frames = [*chain.from_iterable(map(self._apart, frames))]
+            received = sum(map(len, frames))
+            frames = self._apart(_lines(frames)).split(b"\n")
         at = self._at
-        parts: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
-        append = {key: parts[wire].append for key, wire in self._wires.items()}
+        found: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
+        append = {key: found[wire].append for key, wire in self._wires.items()}
         for frame in frames:
             append[frame[at]](frame)
-        return [(wire, some) for wire, some in parts.items() if some], frames[-1]
+        parts = [Part(wire, _lines(some), len(some)) for wire, some in found.items() if some]
+        received = received or sum(len(part.text) - part.size + 1 for part in parts)
+        return Parted(parts, frames[-1], received)
+
+
+def _lines(frames: Sequence[bytes]) -> bytes:
+    """Frames, one a line. Raises LookupError where one has lines of its own."""
+    text = b"\n".join(frames)
+    if text.count(b"\n") >= len(frames):
+        raise LookupError("a frame of several lines")
+    return text
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Frames of one kind that came at one moment; see `Wire`.
+    """Frames of one kind that came at one moment, one a line, and how many; see `Wire`.
 
     `since_ns` is until when nothing was missing before them. `again` takes back what turns out to
     have no row: it goes the long way, which says what is wrong with it.
@@ -84,8 +110,18 @@ class Batch(msgspec.Struct, frozen=True):
     origin: Origin
     received_ns: int
     since_ns: int
-    frames: Sequence[bytes]
+    text: bytes
+    size: int
     again: Callable[["Batch"], None]
+
+    @property
+    def frames(self) -> list[bytes]:
+        """Each by itself."""
+        return self.text.split(b"\n")
+
+    def of(self, frames: Sequence[bytes]) -> "Batch":
+        """Some of its frames."""
+        return msgspec.structs.replace(self, text=b"\n".join(frames), size=len(frames))
 
 
 def wire_rows(
@@ -96,8 +132,8 @@ def wire_rows(
     In the columns of their table, in the order of receipt; `ordinal` is 0. Raises ValueError,
     EdcError or a PolarsError where a frame has a form, but no row.
     """
-    wire, sizes = batches[0].wire, [len(batch.frames) for batch in batches]
-    text = b"\n".join(chain.from_iterable(batch.frames for batch in batches))
+    wire, sizes = batches[0].wire, [batch.size for batch in batches]
+    text = b"\n".join([batch.text for batch in batches])
     column, whole = lines(text, sum(sizes)), text
     left = pl.DataFrame({"line": column, "batch": _numbered(sizes)}).with_row_index("row")
     parts, rows = [], []
@@ -160,15 +196,14 @@ def _unread(batches: Sequence[Batch], left: pl.DataFrame) -> list[Batch]:
     """The frames that are left, in batches of their own."""
     if left.is_empty():
         return []
-    first, starts = 0, []
-    for each in batches:
-        starts.append(first)
-        first += len(each.frames)
-    frames: dict[int, list[bytes]] = {}
+    starts = list(accumulate((each.size for each in batches), initial=0))
+    rows: dict[int, list[int]] = {}
     for row, number in left.select("row", "batch").iter_rows():
-        frames.setdefault(number, []).append(batches[number].frames[row - starts[number]])
-    of = msgspec.structs.replace
-    return [of(batches[number], frames=some) for number, some in frames.items()]
+        rows.setdefault(number, []).append(row - starts[number])
+    return [
+        batches[number].of([frame for at, frame in enumerate(batches[number].frames) if at in some])
+        for number, some in ((number, set(found)) for number, found in rows.items())
+    ]
 
 
 def _numbered(sizes: Sequence[int]) -> pl.Series:

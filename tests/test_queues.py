@@ -159,8 +159,8 @@ NUMBERS = Wire("trade", [])
 
 def batch(first: int, length: int) -> Batch:
     """Frames first, first + 1 and so on."""
-    frames = [str(number).encode() for number in range(first, first + length)]
-    return Batch(NUMBERS, Origin("f", "v", "s", 1), 0, 0, frames, lambda _: None)
+    text = "\n".join(map(str, range(first, first + length))).encode()
+    return Batch(NUMBERS, Origin("f", "v", "s", 1), 0, 0, text, length, lambda _: None)
 
 
 def flat(queued: Sequence[Row | Batch]) -> list[int]:
