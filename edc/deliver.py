@@ -25,6 +25,7 @@ from edc.retry import Backoff, first_of, pause
 from edc.sinks import Sink, Written
 from edc.spool import BadChunkError, Chunk, Ordinals, Spool, name_chunks
 from edc.wire import Batch
+from edc.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Deliver:
     oldest of them is `max_age` old, or when an earlier run left chunks behind. `on_refused` is told
     of each row whose values fit no column, `on_damaged` of each chunk that cannot be read, before
     it is set aside. `reach` says how far each feed has got; `durable` what it said when the chunk
-    was begun that is on disk now.
+    was begun that is on disk now. `far` says that the sink is not on this machine.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Deliver:
         on_damaged: Callable[[Damage], Awaitable[None]],
         reach: Callable[[], Mapping[str, int]],
         latencies: Latencies | None = None,
+        writers: Writers | None = None,
+        far: bool = False,
     ) -> None:
         self.event_type = queue.event_type
         self.stats = LaneStats(queue.event_type)
@@ -67,6 +70,8 @@ class Deliver:
         self._on_damaged = on_damaged
         self._reach = reach
         self._latencies = latencies or Latencies()
+        self._writers = writers or Writers()
+        self._far = far
         self.durable: Mapping[str, int] = {}
         self.handed_on = False
         """True once something went the long way after all: it may wait in the queue of another."""
@@ -186,7 +191,7 @@ class Deliver:
         reach = dict(self._reach())
         until = self._queue.accepted
         while self._queue.taken < until:
-            made = await asyncio.to_thread(self._make, self._queue.drain(PLENTY))
+            made = await self._writers.run(self._make, self._queue.drain(PLENTY))
             if made.unread:
                 self.handed_on = True
                 for batch in made.unread:
@@ -208,7 +213,7 @@ class Deliver:
 
     async def _append(self, made: MadeChunk) -> None:
         self._unwritten = made  # its ordinals are counted: it is kept as it is until it is safe
-        chunk, safe_ns, measured = await asyncio.to_thread(self._write, made)
+        chunk, safe_ns, measured = await self._writers.run(self._write, made)
         self._unwritten = None
         self._safe_since[chunk] = safe_ns, spooled(measured)
         if not self._chunks:
@@ -281,12 +286,13 @@ class Deliver:
     async def _write_batch(self, chunks: list[Chunk]) -> Written:
         """Hand chunks to the sink and forget them. One that cannot be read goes to the ledger."""
         started = time.perf_counter()
-        written, damaged = await asyncio.to_thread(self._sink_chunks, chunks)
+        in_thread = self._writers.apart if self._far else self._writers.run
+        written, damaged = await in_thread(self._sink_chunks, chunks)
         for damage in damaged:
             log.error("%s; %d rows lost", damage.reason, damage.rows)
             await self._on_damaged(damage)
             if damage.path.exists():
-                await asyncio.to_thread(self._spool.set_aside, damage)
+                await self._writers.run(self._spool.set_aside, damage)
         del self._chunks[: len(chunks)]
         now_ns = time.time_ns()
         for chunk in chunks:

@@ -68,6 +68,7 @@ from edc.transport.libraries import library
 from edc.transport.webhook import Hooks
 from edc.upkeep.housekeeping import Housekeeper, order
 from edc.watermarks import Watermarks
+from edc.writers import Writers
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class Supervisor:
             on_damaged=self._books.damaged_in_thread,
         )
         self._latencies = Latencies()
+        self._writers = Writers()
         self.bus = (
             None if role is None else BusEnd(settings, role, self._lake, self._books.forgotten)
         )
@@ -151,6 +153,8 @@ class Supervisor:
                 on_damaged=self._books.damaged,
                 reach=self._books.reach,
                 latencies=self._latencies,
+                writers=self._writers,
+                far=self.bus is not None or not isinstance(storage.path, Path),
             )
             for kind, queue in self.queues.items()
         }
@@ -272,6 +276,7 @@ class Supervisor:
             if self.bus is not None:
                 await self.bus.close()
             self.spool.close()
+            self._writers.close()
         return self._outcome()
 
     async def _with_lanes(self, work: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -41,6 +41,7 @@ from edc.reload import said
 from edc.roles import COLLECTS, Role
 from edc.supervisor import Outcome, Supervisor
 from edc.transport.libraries import library
+from edc.writers import receive_first
 
 _REFRESH = 0.5
 log = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ def run(
                 raise typer.Exit(0)
         else:
             order.workers = _workers(workers or settings.workers.count, order)
+        receive_first()
         code = asyncio.run(_record(settings, order))
     raise typer.Exit(code)
 

@@ -147,7 +147,7 @@ def table(readings: dict[Candidate, list[Reading]]) -> Table:
 
 def latency_table(measured: list[Latency]) -> Table:
     """From the vendor's send to the receive stamp, at parts of the greatest rate."""
-    made = Table(title="from the vendor's send to the stamp of receipt, ms")
+    made = Table(title="from the vendor's write to the stamp of receipt, ms")
     made.add_column("workload")
     for name in ("load", "events a second", "p50", "p90", "p99", "p99.9", "greatest"):
         made.add_column(name, justify="right")

@@ -23,7 +23,7 @@ _VENUES = ("gdax", "kraken", "gemini", "bitfinex")
 _TAPES = "NPQVZ"
 _BACK = 51
 """How far back a repeated event lies: an odd number, so that it is of the other kind."""
-_LEAST_CYCLE = 20_000
+_LEAST_CYCLE, _MOST_CYCLE = 20_000, 400_000
 
 
 class Made(NamedTuple):
@@ -59,8 +59,10 @@ class Workload:
 
     def cycle(self, rate: int, symbols: int, *, live: bool = False) -> int:
         """How many events carry one stamp: a second's, or so many that the numbers go on."""
-        if live or not self.numbered:
+        if live:
             return rate
+        if not self.numbered:
+            return min(rate, _MOST_CYCLE)
         turns = 10
         while 2 * symbols * turns < _LEAST_CYCLE:
             turns *= 10

@@ -20,7 +20,7 @@ from tests.bench.peers.steady import BEGIN, END
 from tests.harness import write_config
 
 ROOT = Path(__file__).parents[2]
-_RATE = 400_000
+_RATE = 1_000_000
 """Events a second that the vendor offers: more than anybody here takes."""
 
 
@@ -76,6 +76,7 @@ class Reading:
     """The steady part of a run, and the peak memory (MiB) of the whole of it.
 
     `row_bytes` are those of a row in the lake, by table, as it was written: before compaction.
+    `written` is what a live vendor says of its writes.
     """
 
     events: int
@@ -83,6 +84,7 @@ class Reading:
     seconds: float
     peak: float
     row_bytes: dict[str, float] = field(default_factory=dict)
+    written: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def micros(self) -> float:
@@ -111,23 +113,33 @@ def pinned(command: Sequence[str | Path], core: int, **more: Any) -> subprocess.
     )
 
 
+@dataclass(slots=True)
+class Vendor:
+    """Its address, and, once it has ended, what it says of its writes: see `vendor.py`."""
+
+    url: str
+    written: list[tuple[int, int]] = field(default_factory=list)
+
+
 @contextmanager
-def vendor(load: Load) -> Iterator[str]:
-    """The vendor's address, in a process of its own on a core of its own."""
+def vendor(load: Load) -> Iterator[Vendor]:
+    """In a process of its own, on a core of its own."""
     command = [sys.executable, "-m", "tests.bench.vendor", *load.options()]
     process = pinned(command, cores()[1], stdout=subprocess.PIPE)
     assert process.stdout is not None
+    found = Vendor(json.loads(process.stdout.readline())["url"])
     try:
-        yield json.loads(process.stdout.readline())["url"]
+        yield found
     finally:
         process.terminate()
-        process.communicate()
+        said, _ = process.communicate()
+        found.written = [(due, at) for due, at in json.loads(said or "{}").get("written", [])]
 
 
 def peer(command: Sequence[str | Path], load: Load, folder: Path, path: str) -> Reading:
     """Run `command URL EVENTS FOLDER SYMBOLS`, which measures itself: see `peers/steady.py`."""
-    with vendor(load) as url:
-        told = [f"{url}{path}", str(load.events)]
+    with vendor(load) as seller:
+        told = [f"{seller.url}{path}", str(load.events)]
         if "bare.py" not in str(command[1]):
             told += [str(folder), str(load.symbols)]
         process = pinned([*command, *told], cores()[0], stdout=subprocess.PIPE)
@@ -201,8 +213,8 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
     Raises RuntimeError where the lake does not hold each event once.
     """
     folder.mkdir(parents=True)
-    with vendor(load) as url:
-        config = settings_of(load, folder, url, library, batch)
+    with vendor(load) as seller:
+        config = settings_of(load, folder, seller.url, library, batch)
         with (folder / "log").open("w") as log:
             command = [sys.executable, "-m", "edc", "run", "--config", str(config)]
             daemon = pinned(command, cores()[0], stderr=log, cwd=folder)
@@ -216,7 +228,8 @@ def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
     rows = _compare(folder / "lake", load)
     sizes = {kind: _size(folder / "lake" / kind) / count for kind, count in rows.items() if count}
     (events, cpu, clock), (last_events, last_cpu, last_clock) = readings
-    return Reading(last_events - events, last_cpu - cpu, last_clock - clock, peak, sizes)
+    spent = (last_events - events, last_cpu - cpu, last_clock - clock)
+    return Reading(*spent, peak, sizes, seller.written)
 
 
 def _readings(

@@ -3,9 +3,10 @@
 Sends the frames of a workload in large writes: a cycle of them is made before the first is sent,
 and each that follows is the same text with another second in it, so that no two events are equal,
 but for the duplicates asked for, and none costs more than a copy of its bytes. With `--live` the
-times of the events are those at which they are due, to the tick. Prints one JSON object with its
-URL; when told to end (SIGTERM), one with the number of events sent and of those that it owed but
-could not send because the client did not read.
+times of the events are those at which they are due, and those of a millisecond are written at once
+when it is over. Prints one JSON object with its URL; when told to end (SIGTERM), one with the
+number of events sent, of those that it owed but could not send because the client did not read,
+and, live, of each write the time of its first event and the moment at which it was begun (ns).
 """
 
 import argparse
@@ -47,6 +48,7 @@ class Vendor:
     ) -> None:
         self.sent = 0
         self.owed = 0
+        self.written: list[tuple[int, int]] = []
         self._workload = workload
         self._rate = rate
         self._events = events
@@ -111,6 +113,9 @@ class Vendor:
             data = data.replace(self._stamp, self._workload.stamp(first + second))
             if prefix != PREFIX:
                 data = data.replace(PREFIX, prefix).replace(PREFIX.upper(), prefix.upper())
+            if self._live:
+                due = at * size * self._workload.per_frame * 10**6 // self._cycle
+                self.written.append(((first + second) * 10**9 + due * 1000, time.time_ns()))
             transport.write(data)
             sent += len(frames)
             self.sent += len(frames) * self._workload.per_frame
@@ -127,7 +132,7 @@ async def _serve(vendor: Vendor, path: str) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     await ended.wait()
-    _say({"sent": vendor.sent, "owed": vendor.owed})
+    _say({"sent": vendor.sent, "owed": vendor.owed, "written": vendor.written})
     await runner.cleanup()
 
 
