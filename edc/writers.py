@@ -10,6 +10,7 @@ On a processor that is busy the whole time all of that takes the 99th of a hundr
 """
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -39,6 +40,8 @@ _SYSCALLS = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime, deadline, period: sched_setattr(2)."""
 _RESET_ON_FORK = 1
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
 
 
 def processors() -> int:
@@ -77,11 +80,21 @@ class Writers:
 
 def receive_first() -> None:
     """Let this thread, which receives, go before the writers. Call it before Polars computes."""
+    _share_one_heap()
     pools = threading.Thread(target=_make_pools, name="pools")
     pools.start()
     pools.join()
     if not _ask_for_short_slices():
         log.debug("the kernel grants no slices")
+
+
+def _share_one_heap() -> None:
+    """Let glibc keep one heap for all threads: each of its own would keep the most it ever held.
+
+    They hold the interpreter's lock when they ask for memory, and do not wait for each other.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _make_pools() -> None:
