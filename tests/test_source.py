@@ -75,7 +75,7 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
-    "edc.binance_short": ("binance_wire", "forms", "rows", "wire"),
+    "edc.binance_short": ("binance_wire", "events", "forms", "rows", "wire"),
     "edc.bitfinex_book": ("book", "fields"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
@@ -113,8 +113,9 @@ SEES = {
     "edc.spool": ("errors", "events", "files"),
     "edc.deliver": (
         *("chunks", "errors", "events", "files", "latency", "metrics", "queues", "retry", "sinks"),
-        *("spool", "wire"),
+        *("spool", "wire", "writers"),
     ),
+    "edc.writers": NOBODY,
     # The lake at rest.
     "edc.seal": NOBODY,
     "edc.partitions": ("files", "seal", "times"),
@@ -255,7 +256,7 @@ SEES = {
         *("retry", "server"),
         *("sinks", "spool", "status", "storage", "times", "together", "transport.libraries"),
         *("roles", "store"),
-        *("transport", "transport.sockets", "transport.webhook"),
+        *("transport", "transport.sockets", "transport.webhook", "writers"),
     ),
     # Several processes as one daemon.
     "edc.together": NOBODY,
@@ -317,7 +318,7 @@ SEES = {
         *("cli.completion", "cli.progress"),
         *("cli.terminal", "config", "control", "crew", "demo", "errors", "family", "foreman"),
         *("live", "logs", "plan", "roles", "status", "supervisor"),
-        *("notify", "reload", "transport.libraries"),
+        *("notify", "reload", "transport.libraries", "writers"),
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "cli.spreads", "cli.terminal", "config", "errors"),
