@@ -58,7 +58,7 @@ class Foreman(Supervisor):
     async def _run_feeds(self) -> None:
         crew = asyncio.create_task(self._crew.run(self._stopping), name="workers")
         crew.add_done_callback(self._crew_ended)
-        self._fleet.beside.append(crew)
+        self.parts.fleet.beside.append(crew)
         try:
             await super()._run_feeds()
         finally:

@@ -1,14 +1,26 @@
 """What another config changes in a daemon that runs: which feeds, which settings, which not yet.
 
-Nothing here does anything: the supervisor brings about what is found.
+`difference` finds it and does nothing; `Reloader` brings about what is found.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edc.alerting import Alerting
 from edc.config import Settings
+from edc.errors import EdcError
+from edc.feeds import FeedRunner
+from edc.logs import about
+from edc.notify import Notifier
+from edc.parts import Parts
 from edc.plan import Feed
+from edc.upkeep.housekeeping import order
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = (
     *("alerts", "backfill.within", "batch.max_age", "batch.max_rows", "compact", "log.level"),
@@ -16,6 +28,11 @@ AT_ONCE = (
 )
 """Settings, and sections of them, that a running daemon takes over; others wait for its start."""
 _FEEDS = ("feeds", "vendors")
+_SAFE_WITHIN = 10.0
+"""Seconds for the last events of a feed that is removed to be on disk."""
+
+Reread = Callable[[], tuple[Settings, list[Feed]]]
+"""The config as it is now, and its feeds. Raises ConfigError or OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +115,104 @@ def told(difference: Difference, how: Mapping[str, str]) -> dict[str, object]:
         "settings": difference.at_once,
         "at_the_next_start": difference.at_the_next_start,
     }
+
+
+class Reloader:
+    """Lets a daemon go on by another config. What did not change is not touched."""
+
+    def __init__(self, parts: Parts, alerting: Alerting, notifier: Notifier) -> None:
+        self._parts, self._alerting, self._notifier = parts, alerting, notifier
+
+    async def reload(self, reread: Reread) -> dict[str, object]:
+        """Go on by the config as it is now; what has changed, see `told`.
+
+        Raises what `reread` raises: then everything goes on as before.
+        """
+        parts = self._parts
+        async with parts.fleet.changing:
+            self._notifier.reloading()
+            try:
+                settings, feeds = await asyncio.to_thread(reread)
+                answer = await self._become(settings, feeds)
+                parts.stats.reloaded_ns, parts.stats.reload_failed = time.time_ns(), False
+                log.info("reloaded: %s", said(answer))
+            except (EdcError, OSError) as error:
+                parts.stats.reload_failed = True
+                log.error("not reloaded, the old config goes on: %s", error)
+                raise
+            finally:
+                self._notifier.ready()
+        parts.fleet.settled()
+        return answer
+
+    async def _become(self, settings: Settings, feeds: Sequence[Feed]) -> dict[str, object]:
+        """Bring about what another config changes."""
+        parts = self._parts
+        found = difference(parts.settings, settings, [runner.feed for runner in parts.feeds], feeds)
+        parts.settings = merged(parts.settings, settings, found.at_once)
+        self._take_over(parts.settings)
+        runners = {runner.feed.place: runner for runner in parts.feeds}
+        taken = {feed.name for feed in found.added}
+        for feed in found.removed:
+            if feed.name in taken or feed.channel.one_connection:
+                await self._leave(runners[feed.place])
+        for feed in found.added:
+            await self._enter(feed)
+        how = {new.name: await self._change(runners[old.place], new) for old, new in found.changed}
+        for runner in list(parts.feeds):
+            if runner.stats.state == "failed" and runner.feed.name not in how:
+                how[runner.feed.name] = await self._change(runner, runner.feed)
+        for feed in found.removed:
+            if runners[feed.place] in parts.feeds:
+                await self._leave(runners[feed.place])
+        return told(found, how)
+
+    def _take_over(self, settings: Settings) -> None:
+        """Let the settings that can be changed at any time take effect."""
+        parts = self._parts
+        for lane in parts.lanes.values():
+            lane.interval = settings.spool.interval
+            lane.max_rows, lane.max_age = settings.batch.max_rows, parts.max_age(settings)
+        for runner in parts.feeds:
+            if runner.healer is not None and settings.backfill.within is not None:
+                runner.healer.within = settings.backfill.within
+        parts.housekeeper.change(order(settings), parts.tending(settings))
+        self._alerting.change(settings.alerts)
+
+    async def _enter(self, feed: Feed) -> None:
+        runner = self._parts.runner(feed)
+        await self._parts.books.enter(runner)
+        self._parts.fleet.start(runner)
+
+    async def _leave(self, runner: FeedRunner) -> None:
+        """Stop a feed in order: should it come back, what it has missed is put down to that."""
+        parts = self._parts
+        await parts.fleet.stop(runner)
+        mark = runner.ingest.watermark()
+        try:
+            async with asyncio.timeout(_SAFE_WITHIN):
+                await parts.safe(parts.lanes)
+                await parts.books.leave(runner.feed.name, mark)
+        except (TimeoutError, OSError) as error:
+            log.warning(
+                "feed %s is stopped, but its last events are not on disk yet: %s",
+                *(runner.feed.name, error),
+                extra=about(runner.stats),
+            )
+
+    async def _change(self, runner: FeedRunner, feed: Feed) -> str:
+        """Let a feed go on by another plan; a word for how."""
+        if not runner.can_become(feed):
+            await self._leave(runner)
+            await self._enter(feed)
+            return "begun anew"
+        old = runner.feed
+        if feed.listing is not None:
+            await self._parts.catalog.bring(feed.listing)
+        alike = runner.become(feed)
+        if feed.name != old.name:
+            await self._parts.books.leave(old.name, runner.ingest.watermark())
+        if not alike:
+            return "on a new connection"
+        added, gone = len(feed.asks_for - old.asks_for), len(old.asks_for - feed.asks_for)
+        return f"on its connection: {added} symbols added, {gone} removed"

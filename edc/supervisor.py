@@ -1,4 +1,4 @@
-"""Lives and deaths: what is built, in which order it starts and stops.
+"""Lives and deaths: in which order what `parts` has made starts and stops.
 
     start   spool ─► deliver (one for each event type) ─► control socket, HTTP ─► feeds
     stop    feeds ─► deliver: last chunk, last batch ─► servers ─► spool
@@ -16,7 +16,6 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Collection,
     Iterable,
     Mapping,
     Sequence,
@@ -31,52 +30,34 @@ import msgspec
 from edc import together
 from edc.alerting import Alerting
 from edc.alerts import FeedLook, Look
-from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.control import ControlServer
 from edc.deadletters import DeadLetters
-from edc.deliver import Deliver
 from edc.errors import BusDown, EdcError, Fatal, Retriable, Unwritten
-from edc.events import EVENT_TYPES
 from edc.exposition import DaemonCollector
-from edc.feeds import FeedRunner, Hooked, Times
-from edc.fleet import Fleet
-from edc.healing import Healer, by_time
-from edc.held import Held
+from edc.feeds import Times
 from edc.ingest import Ingest
-from edc.instruments import Catalog
-from edc.latency import Latencies
-from edc.ledger import Ledger
-from edc.logs import about, counted
-from edc.metrics import DaemonStats, FeedStats, LaneStats, Stage
+from edc.logs import about
+from edc.metrics import FeedStats, LaneStats, Stage
 from edc.notify import Notifier
 from edc.overview import GapsOfToday, Overview
 from edc.page import Page
+from edc.parts import Parts
 from edc.plan import Feed
-from edc.queues import Queue
-from edc.reload import difference, merged, said, told
+from edc.reload import Reloader, Reread
 from edc.retry import pause
-from edc.roles import COLLECTS, BusEnd, Role
+from edc.roles import COLLECTS, Role
 from edc.server import HttpServer
 from edc.sinks import Written
-from edc.spool import Spool
 from edc.status import bus_status, feed_status, flush_status, table_status
-from edc.storage import open_sink
 from edc.store import Store
 from edc.transport import Frame
-from edc.transport.libraries import library
-from edc.transport.webhook import Hooks
-from edc.upkeep.housekeeping import Housekeeper, order
-from edc.watermarks import Watermarks
-from edc.writers import Writers
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 1024
 """Recorded frames between two looks at what else is to be done."""
 _BEATS_WITHIN = 15.0
-_SAFE_WITHIN = 10.0
-"""Seconds for the last events of a feed that is removed to be on disk."""
 _DISK_EVERY = 10.0
 
 
@@ -108,76 +89,27 @@ class Supervisor:
         role: Role | None = None,
         times: Times | None = None,
         now_ns: Callable[[], int] = time.time_ns,
-        reread: Callable[[], tuple[Settings, list[Feed]]] | None = None,
+        reread: Reread | None = None,
         notifier: Notifier | None = None,
     ) -> None:
-        self.settings = settings
-        self.started_ns = now_ns()
         self._duration = duration
-        self._once = once
         self._reread = reread
         self._notifier = notifier or Notifier()
         self._times = times or Times()
-        storage = settings.storage
-        self.spool = Spool(storage.home, storage.instance)
-        self._now_ns = now_ns
-        self.queues = {
-            kind: Queue(kind, settings.queue.capacity, settings.queue.policy(kind))
-            for kind in EVENT_TYPES
-        }
-        self._books = Bookkeeper(
-            Ledger(self.queues["gap"], now_ns), Watermarks(storage.home, self.spool.folder)
+        self.parts = parts = Parts(
+            settings, feeds, once=once, role=role, times=self._times, now_ns=now_ns
         )
-        self._lake = open_sink(
-            storage,
-            now_ns,
-            whole=role is Role.STORE,
-            check=self.spool.check,
-            on_damaged=self._books.damaged_in_thread,
-        )
-        self._latencies = Latencies()
-        self._writers = Writers()
-        self.bus = (
-            None if role is None else BusEnd(settings, role, self._lake, self._books.forgotten)
-        )
-        self.lanes = {
-            kind: Deliver(
-                queue,
-                self.spool,
-                self._lake if self.bus is None else self.bus.sink,
-                timezone=storage.timezone,
-                interval=settings.spool.interval,
-                max_rows=settings.batch.max_rows,
-                max_age=self._max_age(settings),
-                on_refused=self._books.refused,
-                on_damaged=self._books.damaged,
-                reach=self._books.reach,
-                latencies=self._latencies,
-                writers=self._writers,
-                far=self.bus is not None or not isinstance(storage.path, Path),
-            )
-            for kind, queue in self.queues.items()
-        }
-        if self.bus is not None:
-            self.bus.build({kind: lane.stats for kind, lane in self.lanes.items()})
-        self._letters = DeadLetters(storage.home)
-        self._connect = library(settings.transport.websocket)
-        self._hooks: Hooks = {}
+        self.spool, self.bus, self.stats = parts.spool, parts.bus, parts.stats
+        self.queues, self.lanes, self.feeds = parts.queues, parts.lanes, parts.feeds
         self.http: HttpServer | None = None
-        self._held = Held(self._lake, self.spool)
-        self._catalog = Catalog(storage.home, now_ns)
-        self.feeds = [self._runner(feed) for feed in feeds]
-        self._fleet = Fleet(self.feeds)
-        self._reload_wanted = asyncio.Event()
-        self._books.oversee(self.feeds, self.lanes)
-        self._housekeeper = Housekeeper(order(settings), self._tending(settings))
         self._stopping = asyncio.Event()
-        self.stats = DaemonStats(gaps=self._books.ledger.counts, logged=counted)
+        self._reload_wanted = asyncio.Event()
         self._alerting = Alerting(
-            *(settings.alerts, storage.instance, self._look, self.stats.alerts),
+            *(settings.alerts, settings.storage.instance, self._look, self.stats.alerts),
             backoff=self._times.backoff,
         )
-        self._books.ledger.tell = self._alerting.gap
+        parts.books.ledger.tell = self._alerting.gap
+        self._reloader = Reloader(parts, self._alerting, self._notifier)
         self._collector: together.Metrics = DaemonCollector(
             lambda: [runner.stats for runner in self.feeds],
             self.queues,
@@ -186,55 +118,10 @@ class Supervisor:
             self.stats,
         )
 
-    def _tending(self, settings: Settings) -> float | None:
-        """How often the housekeeper works; never on a lake that it cannot tend."""
-        storage = settings.storage
-        tended = storage.format == "delta" or isinstance(storage.path, Path)
-        return settings.compact.every if tended else None
-
-    def _max_age(self, settings: Settings) -> float:
-        """How long rows may wait for their batch; those for the bus do not."""
-        at_once = self.bus is not None and self.bus.role is Role.COLLECT
-        return 0.0 if at_once else settings.batch.max_age
-
-    def _runner(self, feed: Feed) -> FeedRunner:
-        within, ledger = self.settings.backfill.within, self._books.ledger
-        if self.bus is not None:  # what a gap has missed is what the lake lacks, which is elsewhere
-            within = None
-        healer = None
-        if within is not None and (feed.channel.sequenced or by_time(feed)):
-            healer = Healer(
-                *(feed, ledger, self._held, within, self._times.backoff, self._now_ns),
-                safe=self._safe,
-                settle=self._times.history,
-            )
-        stats = FeedStats(feed.name, feed.vendor, feed.source)
-        ingest = Ingest(
-            stats,
-            self.queues,
-            self._letters,
-            self._books.ledger,
-            self._now_ns,
-            sequenced=feed.channel.sequenced,
-            rising=feed.channel.rising,
-            untimed=feed.channel.untimed,
-            connections=feed.connections,
-            on_hole=healer.hole if healer else None,
-            on_silence=healer.silence if healer else None,
-            latencies=self._latencies,
-        )
-        hooked = Hooked(self._hooks, self._safe)
-        return FeedRunner(
-            *(feed, ingest, self._connect, self._times),
-            once=self._once,
-            healer=healer,
-            hooked=hooked,
-            catalog=self._catalog,
-        )
-
-    async def _safe(self, event_types: Collection[str]) -> None:
-        """Return when all that is queued now of these types is on disk."""
-        await asyncio.gather(*(self.lanes[each].safe() for each in event_types))
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self.parts.settings
 
     def open(self) -> None:
         """Take the instance and the lake. Raises ConfigError or InstanceHeld."""
@@ -245,14 +132,14 @@ class Supervisor:
             return  # its lake is elsewhere
         mark.unlink(missing_ok=True)
         try:
-            self._lake.begin()
+            self.parts.lake.begin()
         except BaseException:
             self.spool.close()
             raise
 
     def recover(self) -> None:
         """Take over the chunks that an earlier run left."""
-        self._books.attach()
+        self.parts.books.attach()
         for kind, lane in self.lanes.items():
             if rows := lane.recover():
                 log.info("recovering %d %s rows from the spool", rows, kind)
@@ -268,15 +155,15 @@ class Supervisor:
             if self.bus is not None:
                 await self.bus.begin()
             self.recover()
-            self._books.begin()
+            self.parts.books.begin()
             await self._with_lanes(self._serve)
             await self._last_flush()
-            await self._books.close()
+            await self.parts.books.close()
         finally:
             if self.bus is not None:
                 await self.bus.close()
             self.spool.close()
-            self._writers.close()
+            self.parts.writers.close()
         return self._outcome()
 
     async def _with_lanes(self, work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -298,10 +185,10 @@ class Supervisor:
     async def _serve(self, lanes_stop: asyncio.Event) -> None:
         """Run the feeds, and what goes on beside them."""
         async with asyncio.TaskGroup() as tasks:
-            books = self._books.keep(lanes_stop, self._times.ledger)
+            books = self.parts.books.keep(lanes_stop, self._times.ledger)
             tasks.create_task(books, name="books")
             if self.bus is None or self.bus.role is Role.STORE:
-                tasks.create_task(self._housekeeper.run(self._stopping), name="housekeeper")
+                tasks.create_task(self.parts.housekeeper.run(self._stopping), name="housekeeper")
             if self.bus is not None:
                 watching = self.bus.watch(lanes_stop, self._times.ledger)
                 tasks.create_task(watching, name="bus")
@@ -320,11 +207,11 @@ class Supervisor:
         what reading the frames raises.
         """
         if feed.listing is not None:
-            self._catalog.recall(feed.listing)
+            self.parts.catalog.recall(feed.listing)
         stats = FeedStats(feed.name, feed.vendor, feed.source, state="live")
-        ledger, letters = self._books.ledger, DeadLetters(self.settings.storage.home)
+        ledger, letters = self.parts.books.ledger, DeadLetters(self.settings.storage.home)
         sequenced = feed.channel.sequenced
-        ingest = Ingest(stats, self.queues, letters, ledger, self._now_ns, sequenced=sequenced)
+        ingest = Ingest(stats, self.queues, letters, ledger, self.parts.now_ns, sequenced=sequenced)
 
         async def work(_lanes_stop: asyncio.Event) -> None:
             await self._replay(feed, ingest, frames)
@@ -370,14 +257,14 @@ class Supervisor:
             self._readiness,
             lambda: [(each.stats, each.rate.value) for each in self.feeds],
             self.queues,
-            GapsOfToday(lake, storage.timezone, self._books.ledger),
+            GapsOfToday(lake, storage.timezone, self.parts.books.ledger),
             storage.timezone,
         )
         self.http = http = HttpServer(
             server.listen,
             self._collector,
             self._readiness,
-            self._hooks,
+            self.parts.hooks,
             self.stats,
             alive=self._alive,
             page=Page(overview.look, overview.point),
@@ -421,19 +308,19 @@ class Supervisor:
     async def _run_feeds(self) -> None:
         """Start the feeds; return when all have ended, told to or not."""
         for runner in list(self.feeds):
-            self._fleet.start(runner)
+            self.parts.fleet.start(runner)
         stop = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
         ticker = asyncio.create_task(self._tick(), name="ticker")
         disk = asyncio.create_task(self._watch_disk(), name="disk")
         try:
             async with self._attended():
-                await self._fleet.ended(stop)
+                await self.parts.fleet.ended(stop)
                 self._end()
-                if not self._fleet.all_done:
+                if not self.parts.fleet.all_done:
                     log.info("stopping: closing connections")
-                await self._fleet.close()
+                await self.parts.fleet.close()
         finally:
-            await self._fleet.close()
+            await self.parts.fleet.close()
             for task in (ticker, disk, stop):
                 task.cancel()
             await asyncio.gather(ticker, disk, stop, return_exceptions=True)
@@ -452,104 +339,17 @@ class Supervisor:
                 log.debug("not reloaded: %s", error)
 
     async def reload(self) -> Mapping[str, object]:
-        """Go on by the config as it is now; what has changed, see `edc.reload.told`.
-
-        What did not change is not touched. Raises ConfigError where the config is wrong: then
-        everything goes on as before.
-        """
+        """Go on by the config as it is now; see `edc.reload`. Raises ConfigError, and goes on."""
         if self._reread is None:
             raise EdcError("this daemon has no config to read anew")
-        async with self._fleet.changing:
-            self._notifier.reloading()
-            try:
-                settings, feeds = await asyncio.to_thread(self._reread)
-                answer = await self._become(settings, feeds)
-                self.stats.reloaded_ns, self.stats.reload_failed = time.time_ns(), False
-                log.info("reloaded: %s", said(answer))
-            except (EdcError, OSError) as error:
-                self.stats.reload_failed = True
-                log.error("not reloaded, the old config goes on: %s", error)
-                raise
-            finally:
-                self._notifier.ready()
-        self._fleet.settled()
-        return answer
-
-    async def _become(self, settings: Settings, feeds: Sequence[Feed]) -> dict[str, object]:
-        """Bring about what another config changes."""
-        found = difference(self.settings, settings, [runner.feed for runner in self.feeds], feeds)
-        self.settings = merged(self.settings, settings, found.at_once)
-        self._take_over(self.settings)
-        runners = {runner.feed.place: runner for runner in self.feeds}
-        taken = {feed.name for feed in found.added}
-        for feed in found.removed:
-            if feed.name in taken or feed.channel.one_connection:
-                await self._leave(runners[feed.place])
-        for feed in found.added:
-            await self._enter(feed)
-        how = {new.name: await self._change(runners[old.place], new) for old, new in found.changed}
-        for runner in list(self.feeds):
-            if runner.stats.state == "failed" and runner.feed.name not in how:
-                how[runner.feed.name] = await self._change(runner, runner.feed)
-        for feed in found.removed:
-            if runners[feed.place] in self.feeds:
-                await self._leave(runners[feed.place])
-        return told(found, how)
-
-    def _take_over(self, settings: Settings) -> None:
-        """Let the settings that can be changed at any time take effect."""
-        for lane in self.lanes.values():
-            lane.interval = settings.spool.interval
-            lane.max_rows, lane.max_age = settings.batch.max_rows, self._max_age(settings)
-        for runner in self.feeds:
-            if runner.healer is not None and settings.backfill.within is not None:
-                runner.healer.within = settings.backfill.within
-        self._housekeeper.change(order(settings), self._tending(settings))
-        self._alerting.change(settings.alerts)
-
-    async def _enter(self, feed: Feed) -> None:
-        runner = self._runner(feed)
-        await self._books.enter(runner)
-        self._fleet.start(runner)
-
-    async def _leave(self, runner: FeedRunner) -> None:
-        """Stop a feed in order: should it come back, what it has missed is put down to that."""
-        await self._fleet.stop(runner)
-        mark = runner.ingest.watermark()
-        try:
-            async with asyncio.timeout(_SAFE_WITHIN):
-                await self._safe(self.lanes)
-                await self._books.leave(runner.feed.name, mark)
-        except (TimeoutError, OSError) as error:
-            log.warning(
-                "feed %s is stopped, but its last events are not on disk yet: %s",
-                *(runner.feed.name, error),
-                extra=about(runner.stats),
-            )
-
-    async def _change(self, runner: FeedRunner, feed: Feed) -> str:
-        """Let a feed go on by another plan; a word for how."""
-        if not runner.can_become(feed):
-            await self._leave(runner)
-            await self._enter(feed)
-            return "begun anew"
-        old = runner.feed
-        if feed.listing is not None:
-            await self._catalog.bring(feed.listing)
-        alike = runner.become(feed)
-        if feed.name != old.name:
-            await self._books.leave(old.name, runner.ingest.watermark())
-        if not alike:
-            return "on a new connection"
-        added, gone = len(feed.asks_for - old.asks_for), len(old.asks_for - feed.asks_for)
-        return f"on its connection: {added} symbols added, {gone} removed"
+        return await self._reloader.reload(self._reread)
 
     async def _tick(self) -> None:
         """Once in a while: what others see of us, and jumps that have had their time."""
         while True:
             await asyncio.sleep(self._times.ledger)
-            self.stats.compacted_ns = self._housekeeper.last_ns
-            self.stats.compaction_failed = bool(self._housekeeper.problem)
+            self.stats.compacted_ns = self.parts.housekeeper.last_ns
+            self.stats.compaction_failed = bool(self.parts.housekeeper.problem)
             for runner in self.feeds:
                 runner.rate.sample(runner.stats.event_count)
                 runner.ingest.settle()
@@ -579,7 +379,7 @@ class Supervisor:
                 *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
             )
             results = list(map(_both, results, again))
-        self._books.ledger.settle()
+        self.parts.books.ledger.settle()
         results += await asyncio.gather(self.lanes["gap"].flush(), return_exceptions=True)
         problems = [each for each in results if isinstance(each, BaseException)]
         if problems:
@@ -631,7 +431,7 @@ class Supervisor:
         return {
             "instance": storage.instance,
             "path": str(storage.path),
-            "started": self.started_ns,
+            "started": self.parts.started_ns,
             "now": time.time_ns(),
             "feeds": [
                 feed_status(each.stats, each.rate.value, each.healing) for each in self.feeds
@@ -642,8 +442,8 @@ class Supervisor:
             },
             "bus": None if self.bus is None else bus_status(self.bus.stats),
             "compaction": {
-                "last": self._housekeeper.last_ns or None,
-                "problem": self._housekeeper.problem,
+                "last": self.parts.housekeeper.last_ns or None,
+                "problem": self.parts.housekeeper.problem,
             },
         }
 
@@ -669,8 +469,8 @@ class Supervisor:
             for kind, lane in self.lanes.items()
             for stage, problem in lane.stats.problems.items()
         }
-        if self._housekeeper.problem:
-            stages["compaction"] = self._housekeeper.problem
+        if self.parts.housekeeper.problem:
+            stages["compaction"] = self.parts.housekeeper.problem
         if self.bus is not None and self.bus.stats.problem:
             stages["bus"] = self.bus.stats.problem
         feeds = {each.feed.name: FeedLook.of(each.stats) for each in self.feeds}

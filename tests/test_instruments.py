@@ -527,7 +527,7 @@ async def test_a_symbol_that_comes_and_one_that_goes_change_the_connection(tmp_p
     """The list is a day old at once: solusdt is listed, ethusdt is gone."""
     async with listing_venue(Faults(unlisted=("solusdt",))) as venue:
         daemon = daemon_of(venue, tmp_path, ["btcusdt", "ethusdt", "solusdt"])
-        daemon._catalog._every = 0.4
+        daemon.parts.catalog._every = 0.4
         async with running(daemon):
             stats = daemon.feeds[0].stats
             await until(lambda: len(venue.heard) > 20)
