@@ -9,7 +9,7 @@ from edc.binance_wire import time
 from edc.events import Values
 from edc.forms import Cells, Form
 from edc.rows import Rows
-from edc.wire import Short, Wire, book
+from edc.wire import Columns, Numbers, Short, Wire, book
 
 _EVENT = '{"stream":"<_topic:word>@%s","data":{"e":"%s","E":<_E:integer>,"s":"<s:word>",'
 _PRICE = '"p":"<p:decimal>","q":"<q:decimal>",'
@@ -39,15 +39,12 @@ def short_way(rows: Rows, streams: Collection[str]) -> Short:
     """For trades, aggregates and books. Only trades are numbered, where they are asked for."""
     symbols = rows.symbols
 
-    def shared(cells: Cells) -> dict[str, Values]:
-        return {**symbols.all_of(cells["s"]), "exchange": rows.exchange}
-
     def trades(cells: Cells) -> Mapping[str, Values]:
         sides = pl.DataFrame({"m": cells["m"]}).select(
             pl.when("m").then(pl.lit("sell")).otherwise(pl.lit("buy"))
         )
         return {
-            **shared(cells),
+            "exchange": rows.exchange,
             "event_time": _times(cells["T"]),
             "last_price": cells["p"],
             "last_size": cells["q"],
@@ -63,7 +60,7 @@ def short_way(rows: Rows, streams: Collection[str]) -> Short:
     def books(cells: Cells) -> Mapping[str, Values]:
         sides = book(cells["b"], cells["B"], cells["a"], cells["A"], None)
         moment = {"event_time": cells["received_ns"], "sequence": cells["u"]}
-        return {**shared(cells), **sides, **moment}
+        return {"exchange": rows.exchange, **sides, **moment}
 
     def numbers(text: bytes, size: int) -> list[tuple[str, int]]:
         found = _TRADE_NUMBERS.findall(text)
@@ -71,10 +68,13 @@ def short_way(rows: Rows, streams: Collection[str]) -> Short:
             raise ValueError("a frame of another form")
         return [(symbols.named[s], int(t)) for s, t in found if t]
 
-    numbered = "trade" in streams
-    forms = [(_TRADE, trades), (_AGGREGATE, aggregates)]
-    trade = Wire("trade", forms, numbers if numbered else None)
-    quote = Wire("quote", [(_BOOK, books)], _no_numbers if numbered else None)
+    def wire(event_type: str, forms: list[tuple[Form, Columns]], numbers: Numbers) -> Wire:
+        alike = ("binance", event_type, rows.exchange)
+        numbered = numbers if "trade" in streams else None
+        return Wire(event_type, forms, "s", symbols, alike, numbered)
+
+    trade = wire("trade", [(_TRADE, trades), (_AGGREGATE, aggregates)], numbers)
+    quote = wire("quote", [(_BOOK, books)], _no_numbers)
     return Short(_BEFORE_END, {ord("e"): trade, ord('"'): quote})
 
 

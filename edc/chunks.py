@@ -1,13 +1,13 @@
 """From what a queue held to the rows of a chunk, in the columns of their table."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from edc.events import Gap, Row, epochs, to_frame
-from edc.wire import Batch, Wire, wire_rows
+from edc.wire import Batch, wire_rows
 
 
 @dataclass(slots=True)
@@ -26,10 +26,10 @@ class MadeChunk:
 def make_chunk(event_type: str, queued: Iterable[Row | Batch], timezone: str) -> MadeChunk:
     """The rows of what was queued, in the order of receipt. Whatever one raises costs it alone."""
     rows: list[Row] = []
-    batches: defaultdict[Wire, list[Batch]] = defaultdict(list)
+    batches: defaultdict[Hashable, list[Batch]] = defaultdict(list)
     for each in queued:
         if isinstance(each, Batch):
-            batches[each.wire].append(each)
+            batches[each.wire.alike].append(each)
         else:
             rows.append(each)
     parts = [_of_batches(event_type, some, timezone) for some in batches.values()]
@@ -63,7 +63,7 @@ def _epochs(rows: Sequence[Row]) -> pl.Series:
 
 
 def _of_batches(event_type: str, batches: Sequence[Batch], timezone: str) -> MadeChunk:
-    """The rows of batches of one wire. One frame of a form without a row is found by halving."""
+    """The rows of batches of wires that are alike. A frame without a row is found by halving."""
     try:
         frame, epochs, unread = wire_rows(batches, timezone)
         return MadeChunk(frame, epochs, unread=unread)

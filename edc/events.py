@@ -283,10 +283,11 @@ def _all_equal(values: list[Any]) -> bool:
 def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Of rows that are the same event the first, in their order.
 
-    Most rows differ from all others in their time, a few more in a hash of all columns; only what
-    is left is compared in full.
+    Most rows differ from all others in their time and symbol, a few more in a hash of all columns;
+    only what is left is compared in full.
     """
-    doubtful = rows[time_column(event_type)].is_duplicated()
+    marks = pl.col(time_column(event_type)).hash(0) ^ pl.col("symbol").hash(1)
+    doubtful = rows.select(marks.is_duplicated()).to_series()
     if not doubtful.any():
         return rows
     keys = identity(event_type)

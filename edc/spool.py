@@ -250,11 +250,11 @@ class Ordinals:
     def count(self, trades: pl.DataFrame, epochs: pl.Series) -> pl.DataFrame:
         """`trades`, of the given connection epochs, with `ordinal` filled in."""
         rows = trades.with_columns(epochs.alias("epoch"), pl.lit(0, pl.Int64).alias("ordinal"))
+        rows = rows.with_columns(mark=_MARK)
         recent = self._overlapping(rows)
-        times = pl.col("event_time")
-        doubtful = times.is_duplicated()
+        doubtful = pl.col("mark").is_duplicated()
         if recent is not None:
-            doubtful |= times.is_in(recent["event_time"].implode())
+            doubtful |= pl.col("mark").is_in(recent["mark"].implode())
         doubtful &= pl.col("trade_id").is_null()
         rows = rows.with_row_index("row").with_columns(doubtful.alias("doubtful"))
         if rows["doubtful"].any():
@@ -269,6 +269,7 @@ class Ordinals:
             pl.int_range(pl.len(), dtype=pl.Int64).over(self._keys).alias("ordinal")
         )
         if recent is not None:
+            recent = recent.filter(pl.col("mark").is_in(some["mark"].implode()))
             seen = recent.group_by(self._keys).agg((pl.col("ordinal").max() + 1).alias("seen"))
             some = some.join(seen, on=self._keys, how="left", nulls_equal=True).with_columns(
                 (pl.col("ordinal") + pl.col("seen").fill_null(0)).alias("ordinal")
@@ -289,13 +290,21 @@ class Ordinals:
 
     def _remember(self, rows: pl.DataFrame) -> None:
         if rows.height:
-            self._recent.append((*_reach(rows), rows.select([*self._keys, "ordinal"])))
+            self._recent.append((*_reach(rows), rows.select([*self._keys, "ordinal", "mark"])))
             self._held += rows.height
         while len(self._recent) > 1 and self._held - self._recent[0][2].height >= self._window:
             self._held -= self._recent.popleft()[2].height
 
 
 _EVENT_TIME = pl.col("event_time").to_physical()
+_MARK = pl.reduce(
+    lambda one, other: one ^ other,
+    [
+        pl.col(name).hash(seed)
+        for seed, name in enumerate(("event_time", "symbol", "last_price", "last_size", "epoch"))
+    ],
+)
+"""Equal for trades that are equal, and for hardly any others."""
 
 
 def _reach(rows: pl.DataFrame) -> tuple[int, int]:

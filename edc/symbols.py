@@ -113,7 +113,7 @@ class Symbols:
         self._listed_as = next(iter(plan.options.symbols), "")
         self.named = _Named(self.of)
         """Symbols by names in bytes; raises what `of` does."""
-        self._lowered = Usual(_MOST_KNOWN)
+        self.usual = Usual(_MOST_KNOWN)
         """Names that are their symbols but for the case, of the first asset type."""
 
     def also(self, names: Iterable[tuple[str, str]]) -> None:
@@ -145,14 +145,14 @@ class Symbols:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._known  # noqa: SLF001 - of this class
-        self._lowered = Usual(_MOST_KNOWN)
+        self.usual = Usual(_MOST_KNOWN)
         self.named.clear()
 
     def all_of(self, names: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many names; see `of`."""
-        lowered = self._lowered  # `become` lays another beside it
+        lowered = self.usual  # `become` lays another beside it
         if lowered.are_all(names):
-            return {"symbol": names.str.to_lowercase(), "asset_type": self._listed_as}
+            return self.as_usual(names)
         known = {name: self.of(name) for name in names.unique()}
         first = self._listed_as
         lowered.add(name for name, found in known.items() if found == (name.lower(), first))
@@ -160,6 +160,10 @@ class Symbols:
             "symbol": renamed(names, {name: symbol for name, (symbol, _) in known.items()}),
             "asset_type": renamed(names, {name: kind for name, (_, kind) in known.items()}),
         }
+
+    def as_usual(self, names: pl.Series) -> dict[str, Values]:
+        """Of those that are their symbols but for the case: see `edc.wire.Spelling`."""
+        return {"symbol": names.str.to_lowercase(), "asset_type": self._listed_as}
 
     def topics(self, topic: Callable[[str], str]) -> dict[str, str]:
         """What `Converses.topics` wants: a topic for each name, with its symbol."""

@@ -6,10 +6,10 @@ the text (`forms`). Both give the same rows: whatever is not proven to have the 
 the long way.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import polars as pl
@@ -18,23 +18,49 @@ from edc.events import Origin, Values, schema, table
 from edc.forms import Cells, Form, lines
 
 Columns = Callable[[Cells], Mapping[str, Values]]
-"""From the fields of messages to the columns of their rows. Those of the connection and those left
-out are not there. `received_ns` is among the fields. Raises ValueError, EdcError or a PolarsError
-where a message has no row."""
+"""From the fields of messages to the columns of their rows. Those of the connection, of the symbol
+and those left out are not there. `received_ns` is among the fields. Raises ValueError, EdcError or
+a PolarsError where a message has no row."""
+
+
+Numbers = Callable[[bytes, int], list[tuple[str, int]]]
+"""From frames, one a line, and how many they are, to the symbol and the number of each that carries
+one, in their order. Raises ValueError where a frame is none of the forms, or EdcError."""
+
+
+class Spelling(Protocol):
+    """What a connection knows of its vendor's names."""
+
+    def all_of(self, names: pl.Series) -> dict[str, Values]:
+        """The columns `symbol` and `asset_type` of names. Raises EdcError or ValueError."""
+        ...
+
+    @property
+    def usual(self) -> "Usual":
+        """Names of which `as_usual` is known to say what `all_of` does."""
+        ...
+
+    def as_usual(self, names: pl.Series) -> dict[str, Values]:
+        """As `all_of`, from the names alone."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wire:
-    """Frames that each make one row of one table, by their forms."""
+    """Frames that each make one row of one table, by their forms.
+
+    `name` is the field with the vendor's name of what it is about. Wires that are `alike` differ in
+    nothing but their `spelling`: their frames are made rows together.
+    """
 
     event_type: str
     forms: Sequence[tuple[Form, Columns]]
-    numbers: Callable[[bytes, int], list[tuple[str, int]]] | None = None
-    """The symbol and the number of each frame, in their order; of those that carry one.
-
-    It is given the frames, one a line, and how many they are. For feeds whose numbers are looked
-    at: there a frame has to be what its table says before it is queued, since one that went the
-    long way later would seem to be missing. Raises ValueError where it is not, or EdcError."""
+    name: str
+    spelling: Spelling
+    alike: Hashable
+    numbers: Numbers | None = None
+    """For feeds whose numbers are looked at: there a frame has to be what its table says before it
+    is queued, since one that went the long way later would seem to be missing."""
 
 
 class Part(NamedTuple):
@@ -127,10 +153,11 @@ class Batch(msgspec.Struct, frozen=True):
 def wire_rows(
     batches: Sequence[Batch], timezone: str
 ) -> tuple[pl.DataFrame, pl.Series, list[Batch]]:
-    """The rows of batches of one wire, the epoch of each, and frames that have none of the forms.
+    """The rows of batches, the epoch of each, and the frames that have none of the forms.
 
-    In the columns of their table, in the order of receipt; `ordinal` is 0. Raises ValueError,
-    EdcError or a PolarsError where a frame has a form, but no row.
+    The batches' wires are alike. The rows are in the columns of their table, in the order of
+    receipt; `ordinal` is 0. Raises ValueError, EdcError or a PolarsError where a frame has a form,
+    but no row.
     """
     wire, sizes = batches[0].wire, [batch.size for batch in batches]
     text = b"\n".join([batch.text for batch in batches])
@@ -148,7 +175,8 @@ def wire_rows(
             whole = str(some["line"].str.join("\n")[0]).encode()
         cells = form.cells(whole)
         cells["received_ns"] = _of_batch(batches, some["batch"], "received_ns")
-        parts.append(_frame(wire.event_type, batches, some["batch"], cells, columns, timezone))
+        made = {**columns(cells), **_spelled(batches, some["batch"], cells[wire.name])}
+        parts.append(_frame(wire.event_type, batches, some["batch"], cells, made, timezone))
         rows.append(some)
     found = pl.concat(rows) if rows else left.clear()
     frame = pl.concat(parts) if parts else pl.DataFrame(schema=schema(wire.event_type, timezone))
@@ -163,7 +191,7 @@ def _frame(
     batches: Sequence[Batch],
     batch: pl.Series,
     cells: Cells,
-    columns: Columns,
+    made: Mapping[str, Values],
     timezone: str,
 ) -> pl.DataFrame:
     """The rows of messages of one form. `batch` says to which each belongs."""
@@ -173,9 +201,27 @@ def _frame(
         "vendor": _of_origin(batches, batch, "vendor"),
         "source": _of_origin(batches, batch, "source"),
         "created_at": cells["received_ns"],
-        **columns(cells),
+        **made,
     }
     return table(event_type, timezone, every)
+
+
+def _spelled(batches: Sequence[Batch], batch: pl.Series, names: pl.Series) -> Mapping[str, Values]:
+    """The columns of symbols, by what each connection knows of names; mostly all are as usual."""
+    spellings = list(dict.fromkeys(each.wire.spelling for each in batches))
+    if len(spellings) == 1:
+        return spellings[0].all_of(names)
+    kinds = {each.as_usual(names.clear())["asset_type"] for each in spellings}
+    if len(kinds) == 1 and Usual.of(each.usual for each in spellings).are_all(names):
+        return spellings[0].as_usual(names)
+    whose = pl.Series([spellings.index(each.wire.spelling) for each in batches]).gather(batch)
+    rows = pl.DataFrame({"name": names, "whose": whose}).with_row_index("row")
+    parts = [
+        part.with_columns(**spellings[number].all_of(part["name"]))
+        for (number,), part in rows.partition_by("whose", as_dict=True).items()
+    ]
+    found = pl.concat(parts).sort("row")
+    return {"symbol": found["symbol"], "asset_type": found["asset_type"]}
 
 
 def _of_origin(batches: Sequence[Batch], batch: pl.Series, name: str) -> Values:
@@ -239,6 +285,14 @@ class Usual:
         self._most = most
         self._texts = pl.Series(dtype=pl.String)
         self._listed = self._texts.implode()
+
+    @classmethod
+    def of(cls, some: Iterable["Usual"]) -> "Usual":
+        """What several know together."""
+        found = cls()
+        found._texts = pl.concat([each._texts for each in some])  # noqa: SLF001 - of this class
+        found._listed = found._texts.implode()
+        return found
 
     def are_all(self, column: pl.Series) -> bool:
         """True where it knows all texts of a column."""

@@ -4,13 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edc.events import Origin, Row, Trade
+from edc.events import Origin, Row, Trade, Values
 from edc.queues import PLENTY, Queue, WhenFull
-from edc.wire import Batch, Wire
+from edc.wire import Batch, Usual, Wire
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
 DRAIN = "drain"
@@ -154,7 +155,18 @@ def test_a_queue_behaves_as_a_plain_deque_with_its_policy(
     assert offered == queue.accepted + refused
 
 
-NUMBERS = Wire("trade", [])
+class NoNames:
+    """A vendor that names nothing."""
+
+    usual = Usual()
+
+    def all_of(self, names: pl.Series) -> dict[str, Values]:
+        raise AssertionError(names)
+
+    as_usual = all_of
+
+
+NUMBERS = Wire("trade", [], "", NoNames(), "numbers")
 
 
 def batch(first: int, length: int) -> Batch:

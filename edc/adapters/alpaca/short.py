@@ -34,11 +34,9 @@ _NEXT = b'},{"T":"'
 
 def short_way(rows: Rows, lot: int) -> Short:
     """For trades and quotes of stocks; a size of a quote is so many shares."""
-    symbols = rows.symbols
 
     def trades(count: int, cells: Cells) -> Mapping[str, Values]:
         return {
-            **symbols.all_of(cells["S"]),
             "event_time": cells["t"],
             "last_price": cells["p"],
             "last_size": cells["s"],
@@ -51,7 +49,6 @@ def short_way(rows: Rows, lot: int) -> Short:
     def quotes(count: int, cells: Cells) -> Mapping[str, Values]:
         sides = book(cells["bp"], cells["bs"] * lot, cells["ap"], cells["as"] * lot, None)
         return {
-            **symbols.all_of(cells["S"]),
             **sides,
             "event_time": cells["t"],
             "bid_exchange": _where(sides["bid"], _told(cells["bx"])),
@@ -59,14 +56,14 @@ def short_way(rows: Rows, lot: int) -> Short:
             "conditions": _conditions(count, cells),
         }
 
-    return Short(
-        _KIND,
-        {
-            ord("t"): Wire("trade", _forms(_TRADES, trades)),
-            ord("q"): Wire("quote", _forms(_QUOTES, quotes)),
-        },
-        _apart,
-    )
+    def wire(event_type: str, forms: list[tuple[Form, Columns]]) -> Wire:
+        return Wire(event_type, forms, "S", rows.symbols, ("alpaca", event_type, lot))
+
+    wires = {
+        ord("t"): wire("trade", _forms(_TRADES, trades)),
+        ord("q"): wire("quote", _forms(_QUOTES, quotes)),
+    }
+    return Short(_KIND, wires, _apart)
 
 
 def _apart(arrays: bytes) -> bytes:

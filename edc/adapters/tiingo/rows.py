@@ -29,7 +29,7 @@ class Rows:
         self._known = dict(self._listed)
         wild = [asset_type for asset_type, symbols in listed.items() if "*" in symbols]
         self._other = (wild or list(listed))[0]
-        self._same = Usual(_MOST_KNOWN)
+        self.usual = Usual(_MOST_KNOWN)
         """Tickers that are spelled as their symbols, of the type of those that are not listed."""
 
     def become(self, other: "Rows") -> None:
@@ -38,7 +38,7 @@ class Rows:
         self._other = other._other  # noqa: SLF001 - of this class
         self._listed |= other._listed  # noqa: SLF001 - of this class
         self._known |= other._listed  # noqa: SLF001 - of this class
-        self._same = Usual(_MOST_KNOWN)
+        self.usual = Usual(_MOST_KNOWN)
 
     def of(self, ticker: str) -> tuple[str, str]:
         """The symbol and asset type of a ticker, upper or lower case, `eth/usd` or `ethusd`."""
@@ -55,9 +55,9 @@ class Rows:
 
     def all_of(self, tickers: pl.Series) -> dict[str, Values]:
         """The columns of symbols and asset types of many tickers; see `of`."""
-        same, other = self._same, self._other  # `become` lays others beside them
+        same, other = self.usual, self._other  # `become` lays others beside them
         if same.are_all(tickers):
-            return {"symbol": tickers, "asset_type": other}
+            return self.as_usual(tickers)
         known = {ticker: self.of(ticker) for ticker in tickers.unique()}
         same.add(name for name, found in known.items() if found == (name, other))
         symbols = {ticker: symbol for ticker, (symbol, _) in known.items()}
@@ -66,6 +66,10 @@ class Rows:
             "symbol": renamed(tickers, symbols),
             "asset_type": renamed(tickers, asset_types),
         }
+
+    def as_usual(self, tickers: pl.Series) -> dict[str, Values]:
+        """Of those that are spelled as their symbols: see `edc.wire.Spelling`."""
+        return {"symbol": tickers, "asset_type": self._other}
 
     def trade(
         self,
