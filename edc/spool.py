@@ -253,8 +253,9 @@ class Ordinals:
         rows = rows.with_columns(mark=_MARK)
         recent = self._overlapping(rows)
         doubtful = pl.col("mark").is_duplicated()
-        if recent is not None:
-            doubtful |= pl.col("mark").is_in(recent["mark"].implode())
+        if recent:
+            marks = pl.concat([old["mark"] for old in recent])
+            doubtful |= pl.col("mark").is_in(marks.implode())
         doubtful &= pl.col("trade_id").is_null()
         rows = rows.with_row_index("row").with_columns(doubtful.alias("doubtful"))
         if rows["doubtful"].any():
@@ -263,30 +264,24 @@ class Ordinals:
         self._remember(rows.filter(pl.col("trade_id").is_null()))
         return rows.select(trades.columns)
 
-    def _number(self, rows: pl.DataFrame, recent: pl.DataFrame | None) -> pl.DataFrame:
+    def _number(self, rows: pl.DataFrame, recent: list[pl.DataFrame]) -> pl.DataFrame:
         """Number the doubtful rows exactly: on all their columns, after those of the window."""
         some = rows.filter("doubtful").with_columns(
             pl.int_range(pl.len(), dtype=pl.Int64).over(self._keys).alias("ordinal")
         )
-        if recent is not None:
-            recent = recent.filter(pl.col("mark").is_in(some["mark"].implode()))
-            seen = recent.group_by(self._keys).agg((pl.col("ordinal").max() + 1).alias("seen"))
+        if recent:
+            alike = pl.col("mark").is_in(some["mark"].implode())
+            before = pl.concat([old.filter(alike) for old in recent])
+            seen = before.group_by(self._keys).agg((pl.col("ordinal").max() + 1).alias("seen"))
             some = some.join(seen, on=self._keys, how="left", nulls_equal=True).with_columns(
                 (pl.col("ordinal") + pl.col("seen").fill_null(0)).alias("ordinal")
             )
         return rows.update(some.select("row", "ordinal"), on="row")
 
-    def _overlapping(self, rows: pl.DataFrame) -> pl.DataFrame | None:
-        """The trades of the window that lie in the time range of `rows`, if any."""
+    def _overlapping(self, rows: pl.DataFrame) -> list[pl.DataFrame]:
+        """Those chunks of the window whose times overlap with those of `rows`: mostly none."""
         low, high = _reach(rows)
-        near = [
-            frame
-            for first, last, old in self._recent
-            if first <= high
-            and last >= low  # of most, nothing needs to be looked at
-            and (frame := old.filter(_EVENT_TIME.is_between(low, high))).height
-        ]
-        return pl.concat(near) if near else None
+        return [old for first, last, old in self._recent if first <= high and last >= low]
 
     def _remember(self, rows: pl.DataFrame) -> None:
         if rows.height:
@@ -296,7 +291,6 @@ class Ordinals:
             self._held -= self._recent.popleft()[2].height
 
 
-_EVENT_TIME = pl.col("event_time").to_physical()
 _MARK = pl.reduce(
     lambda one, other: one ^ other,
     [

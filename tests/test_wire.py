@@ -552,3 +552,43 @@ def test_numbers_without_a_jump_go_the_short_way_and_a_jump_is_told(tmp_path: Pa
     feed.ledger.settle()
     gaps = [gap for gap in feed.gaps.drain() if isinstance(gap, Gap)]
     assert [(gap.cause, gap.symbol, gap.rows_lost) for gap in gaps] == [("sequence", "btcusdt", 1)]
+
+
+def made_together(feeds: list[Feed], event_type: str) -> tuple[pl.DataFrame, list[int], int]:
+    """The rows of what all feeds have queued, as one lane makes them; and the frames left over."""
+    queued = [each for feed in feeds for each in feed.queues[event_type].drain()]
+    made = make_chunk(event_type, queued, ZONE)
+    return made.frame, made.epochs.to_list(), sum(batch.size for batch in made.unread)
+
+
+@pytest.mark.parametrize("tickers", [["btcusd", "ethusd"], ["btcusd", "ETH/USD"], ["btcusd", "--"]])
+def test_frames_of_several_connections_are_made_the_rows_that_each_would_be(
+    tmp_path: Path, tickers: list[str]
+) -> None:
+    feeds = [Feed(tmp_path / "a"), Feed(tmp_path / "b"), Feed(tmp_path / "c")]
+    alone = [Feed(tmp_path / "d"), Feed(tmp_path / "e"), Feed(tmp_path / "f")]
+    for _ in range(2):  # at first no name is known
+        for number, (one, other) in enumerate(zip(feeds, alone, strict=True)):
+            frames = [
+                crypto_trade(number * 10 + at, ticker=each) for at, each in enumerate(tickers)
+            ]
+            one.receive(frames, number)
+            other.receive(frames, number)
+
+        rows, epochs, left = made_together(feeds, "trade")
+        expected = [made_together([feed], "trade") for feed in alone]
+
+        assert_frame_equal(rows, pl.concat([frame for frame, _, _ in expected]))
+        assert left == sum(number for _, _, number in expected)
+        assert epochs == [feed.epoch for feed in feeds for _ in range(rows.height // 3)]
+
+
+def test_a_name_that_one_connection_did_not_ask_for_costs_its_frame_alone(tmp_path: Path) -> None:
+    feeds = [Feed(tmp_path / "a", "spot"), Feed(tmp_path / "b", "spot")]
+    feeds[0].receive([spot("aggTrade", "BTCUSDT", 1), spot("aggTrade", "ETHBTC", 1)])
+    feeds[1].receive([spot("aggTrade", "NOBODY", 1), spot("aggTrade", "BTCUSDT", 2)])
+
+    rows, _, left = made_together(feeds, "trade")
+
+    assert rows["symbol"].to_list() == ["btcusdt", "ethbtc", "btcusdt"]
+    assert left == 1

@@ -242,7 +242,7 @@ def _readings(
     while marks:
         if time.monotonic() > patience:
             raise RuntimeError("the daemon does not get there")
-        time.sleep(0.25)
+        time.sleep(0.5)
         if daemon.poll() is not None:
             raise RuntimeError(f"the daemon has ended with {daemon.returncode}")
         if not socket.exists():

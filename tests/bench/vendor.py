@@ -69,7 +69,7 @@ class Vendor:
             asked = await DIALOGUES[self._workload.name](socket)
         prefix = PREFIX
         if not asked:
-            prefix = f"s{self._connections:02d}".encode() if self._connections else PREFIX
+            prefix = f"c{self._connections:02d}".encode() if self._connections else PREFIX
             self._connections += 1
         assert request.transport is not None
         sending = asyncio.create_task(self._send(request.transport, prefix, self._part(asked)))
