@@ -3,13 +3,35 @@
 Times are ns since the epoch, UTC, or None where there was none yet.
 """
 
+import time
 from collections.abc import Mapping
 
 from edc.bus import BusStats
 from edc.metrics import FeedStats, LaneStats
+from edc.parts import Parts
 from edc.queues import Queue
 from edc.sinks import Written
 from edc.times import SECOND
+
+
+def daemon_status(parts: Parts) -> dict[str, object]:
+    """What `edc status` shows of one process."""
+    storage = parts.settings.storage
+    return {
+        "instance": storage.instance,
+        "path": str(storage.path),
+        "started": parts.started_ns,
+        "now": time.time_ns(),
+        "feeds": [feed_status(each.stats, each.rate.value, each.healing) for each in parts.feeds],
+        "tables": {
+            kind: table_status(parts.queues[kind], lane.stats) for kind, lane in parts.lanes.items()
+        },
+        "bus": None if parts.bus is None else bus_status(parts.bus.stats),
+        "compaction": {
+            "last": parts.housekeeper.last_ns or None,
+            "problem": parts.housekeeper.problem,
+        },
+    }
 
 
 def feed_status(stats: FeedStats, rate: float, healing: int) -> dict[str, object]:

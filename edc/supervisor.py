@@ -12,52 +12,37 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-import msgspec
-
-from edc import together
+from edc import health, together
 from edc.alerting import Alerting
-from edc.alerts import FeedLook, Look
 from edc.config import Settings
 from edc.control import ControlServer
-from edc.deadletters import DeadLetters
-from edc.errors import BusDown, EdcError, Fatal, Retriable, Unwritten
+from edc.errors import EdcError, Fatal
 from edc.exposition import DaemonCollector
 from edc.feeds import Times
-from edc.ingest import Ingest
-from edc.logs import about
-from edc.metrics import FeedStats, LaneStats, Stage
+from edc.flush import flush, last_flush
+from edc.metrics import FeedStats, LaneStats
 from edc.notify import Notifier
 from edc.overview import GapsOfToday, Overview
 from edc.page import Page
 from edc.parts import Parts
 from edc.plan import Feed
 from edc.reload import Reloader, Reread
+from edc.replay import Replay
 from edc.retry import pause
 from edc.roles import COLLECTS, Role
 from edc.server import HttpServer
 from edc.sinks import Written
-from edc.status import bus_status, feed_status, flush_status, table_status
+from edc.status import daemon_status, flush_status
 from edc.store import Store
 from edc.transport import Frame
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 1024
-"""Recorded frames between two looks at what else is to be done."""
-_BEATS_WITHIN = 15.0
 _DISK_EVERY = 10.0
 
 
@@ -105,7 +90,10 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._reload_wanted = asyncio.Event()
         self._alerting = Alerting(
-            *(settings.alerts, settings.storage.instance, self._look, self.stats.alerts),
+            settings.alerts,
+            settings.storage.instance,
+            lambda: health.look(parts),
+            self.stats.alerts,
             backoff=self._times.backoff,
         )
         parts.books.ledger.tell = self._alerting.gap
@@ -144,10 +132,6 @@ class Supervisor:
             if rows := lane.recover():
                 log.info("recovering %d %s rows from the spool", rows, kind)
 
-    def stop(self) -> None:
-        """Begin the orderly end: close sockets, drain, flush."""
-        self._stopping.set()
-
     async def run(self) -> Outcome:
         """Record until stopped. Raises ConfigError, InstanceHeld, DiskFailed or Unwritten."""
         self.open()
@@ -157,7 +141,7 @@ class Supervisor:
             self.recover()
             self.parts.books.begin()
             await self._with_lanes(self._serve)
-            await self._last_flush()
+            await last_flush(self.parts)
             await self.parts.books.close()
         finally:
             if self.bus is not None:
@@ -199,48 +183,129 @@ class Supervisor:
                     await self._run_feeds()
                 lanes_stop.set()
 
+    async def _run_feeds(self) -> None:
+        """Start the feeds; return when all have ended, told to or not."""
+        for runner in list(self.feeds):
+            self.parts.fleet.start(runner)
+        stop = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
+        ticker = asyncio.create_task(self._tick(), name="ticker")
+        disk = asyncio.create_task(self._watch_disk(), name="disk")
+        try:
+            async with self._attended():
+                await self.parts.fleet.ended(stop)
+                self._end()
+                if not self.parts.fleet.all_done:
+                    log.info("stopping: closing connections")
+                await self.parts.fleet.close()
+        finally:
+            await self.parts.fleet.close()
+            for task in (ticker, disk, stop):
+                task.cancel()
+            await asyncio.gather(ticker, disk, stop, return_exceptions=True)
+
+    async def _run_store(self, store: Store) -> None:
+        """Store what the bus brings until told to stop."""
+        ending = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
+        ending.add_done_callback(lambda _task: self._end())
+        try:
+            async with self._attended():
+                await store.run(self._stopping)
+        finally:
+            ending.cancel()
+
+    @asynccontextmanager
+    async def _attended(self) -> AsyncIterator[None]:
+        """While inside, the service manager hears how it goes, and reloads are done when asked."""
+        helpers = (
+            asyncio.create_task(self._reload_when_asked(), name="reloader"),
+            asyncio.create_task(
+                self._notifier.beat(lambda: health.summary(self.parts)), name="watchdog"
+            ),
+            asyncio.create_task(
+                self._alerting.run(self._stopping, self._times.ledger), name="alerts"
+            ),
+        )
+        self._notifier.ready()
+        try:
+            yield
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._alerting.close()
+
+    async def _tick(self) -> None:
+        """Once in a while: what others see of us, and jumps that have had their time."""
+        while True:
+            await asyncio.sleep(self._times.ledger)
+            self.stats.compacted_ns = self.parts.housekeeper.last_ns
+            self.stats.compaction_failed = bool(self.parts.housekeeper.problem)
+            for runner in self.feeds:
+                runner.rate.sample(runner.stats.event_count)
+                runner.ingest.settle()
+                runner.stats.latency.settle()
+                runner.stats.market_open = runner.market_open()
+
+    async def _watch_disk(self) -> None:
+        """Its room, by itself: a mount that has gone away may let one wait for ever."""
+        while True:
+            self.stats.disk_free = await asyncio.to_thread(_disk_free, self.settings.storage.home)
+            await asyncio.sleep(_DISK_EVERY)
+
+    def stop(self) -> None:
+        """Begin the orderly end: close sockets, drain, flush."""
+        self._stopping.set()
+
+    def _end(self) -> None:
+        self._notifier.stopping()
+        self._stopping.set()
+
+    def _outcome(self) -> Outcome:
+        failed = [runner for runner in self.feeds if runner.stats.state == "failed"]
+        refused = [runner for runner in failed if runner.exit_code == Fatal.exit_code]
+        return Outcome(
+            {kind: lane.stats for kind, lane in self.lanes.items()},
+            {runner.feed.name: runner.stats.problem for runner in failed},
+            0 if not failed else 2 if len(refused) == len(self.feeds) else 1,
+        )
+
     async def replay(self, feed: Feed, frames: Iterable[Frame]) -> FeedStats:
-        """Bring recorded frames of a feed into the lake, by the way that they would have taken.
+        """Bring recorded frames of a feed into the lake, as they would have come into it then.
 
-        Every event carries the time at which its frame was received then. The feed's watermark is
-        as it was, and no silence is told: nothing was recorded now. Raises what `run` raises, and
-        what reading the frames raises.
+        Raises what `run` raises, and what reading the frames raises.
         """
-        if feed.listing is not None:
-            self.parts.catalog.recall(feed.listing)
-        stats = FeedStats(feed.name, feed.vendor, feed.source, state="live")
-        ledger, letters = self.parts.books.ledger, DeadLetters(self.settings.storage.home)
-        sequenced = feed.channel.sequenced
-        ingest = Ingest(stats, self.queues, letters, ledger, self.parts.now_ns, sequenced=sequenced)
-
-        async def work(_lanes_stop: asyncio.Event) -> None:
-            await self._replay(feed, ingest, frames)
-
+        work = Replay(self.parts, feed)
         self.open()
         try:
             self.recover()
-            await self._with_lanes(work)
-            await self._last_flush()
+            await self._with_lanes(lambda _lanes_stop: work.run(frames))
+            await last_flush(self.parts)
         finally:
             self.spool.close()
-        return stats
+        return work.stats
 
-    async def _replay(self, feed: Feed, ingest: Ingest, frames: Iterable[Frame]) -> None:
-        recorded, epoch = None, 0
-        for number, frame in enumerate(frames):
-            if frame.epoch != recorded:
-                recorded, epoch = frame.epoch, ingest.connected(feed.build())
+    def reload_soon(self) -> None:
+        """Read the config anew, as `reload` does; what comes of it is logged."""
+        self._reload_wanted.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_wanted.wait()
+            self._reload_wanted.clear()
             try:
-                go_on = ingest.receive(msgspec.structs.replace(frame, epoch=epoch))
-            except (Fatal, Retriable) as error:  # the connection ended so, then
-                log.info("feed %s: %s", feed.name, error, extra=about(ingest.stats))
-                recorded = None
-                continue
-            if not go_on or number % _AT_ONCE == 0:
-                await ingest.room()
-                await asyncio.sleep(0)
+                await self.reload()
+            except (EdcError, OSError) as error:  # it has been logged
+                log.debug("not reloaded: %s", error)
 
-    def _servers(self) -> "_Servers":
+    async def reload(self) -> Mapping[str, object]:
+        """Go on by the config as it is now; see `edc.reload`. Raises ConfigError, and goes on."""
+        if self._reread is None:
+            raise EdcError("this daemon has no config to read anew")
+        return await self._reloader.reload(self._reread)
+
+    @asynccontextmanager
+    async def _servers(self) -> AsyncIterator[None]:
+        """While inside, the control socket and the HTTP server answer."""
         control = ControlServer(
             self.spool.folder / "control.sock",
             {
@@ -266,230 +331,41 @@ class Supervisor:
             self._readiness,
             self.parts.hooks,
             self.stats,
-            alive=self._alive,
+            alive=lambda: health.alive(self.lanes.values()),
             page=Page(overview.look, overview.point),
             token=server.secret,
         )
-        return _Servers(control, http)
-
-    async def _run_store(self, store: Store) -> None:
-        """Store what the bus brings until told to stop."""
-        ending = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
-        ending.add_done_callback(lambda _task: self._end())
+        await control.start()
         try:
-            async with self._attended():
-                await store.run(self._stopping)
-        finally:
-            ending.cancel()
-
-    def _end(self) -> None:
-        self._notifier.stopping()
-        self._stopping.set()
-
-    @asynccontextmanager
-    async def _attended(self) -> AsyncIterator[None]:
-        """While inside, the service manager hears how it goes, and reloads are done when asked."""
-        helpers = (
-            asyncio.create_task(self._reload_when_asked(), name="reloader"),
-            asyncio.create_task(self._notifier.beat(self._summary), name="watchdog"),
-            asyncio.create_task(
-                self._alerting.run(self._stopping, self._times.ledger), name="alerts"
-            ),
-        )
-        self._notifier.ready()
-        try:
-            yield
-        finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
-            await self._alerting.close()
-
-    async def _run_feeds(self) -> None:
-        """Start the feeds; return when all have ended, told to or not."""
-        for runner in list(self.feeds):
-            self.parts.fleet.start(runner)
-        stop = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
-        ticker = asyncio.create_task(self._tick(), name="ticker")
-        disk = asyncio.create_task(self._watch_disk(), name="disk")
-        try:
-            async with self._attended():
-                await self.parts.fleet.ended(stop)
-                self._end()
-                if not self.parts.fleet.all_done:
-                    log.info("stopping: closing connections")
-                await self.parts.fleet.close()
-        finally:
-            await self.parts.fleet.close()
-            for task in (ticker, disk, stop):
-                task.cancel()
-            await asyncio.gather(ticker, disk, stop, return_exceptions=True)
-
-    def reload_soon(self) -> None:
-        """Read the config anew, as `reload` does; what comes of it is logged."""
-        self._reload_wanted.set()
-
-    async def _reload_when_asked(self) -> None:
-        while True:
-            await self._reload_wanted.wait()
-            self._reload_wanted.clear()
+            await http.start()
             try:
-                await self.reload()
-            except (EdcError, OSError) as error:  # it has been logged
-                log.debug("not reloaded: %s", error)
-
-    async def reload(self) -> Mapping[str, object]:
-        """Go on by the config as it is now; see `edc.reload`. Raises ConfigError, and goes on."""
-        if self._reread is None:
-            raise EdcError("this daemon has no config to read anew")
-        return await self._reloader.reload(self._reread)
-
-    async def _tick(self) -> None:
-        """Once in a while: what others see of us, and jumps that have had their time."""
-        while True:
-            await asyncio.sleep(self._times.ledger)
-            self.stats.compacted_ns = self.parts.housekeeper.last_ns
-            self.stats.compaction_failed = bool(self.parts.housekeeper.problem)
-            for runner in self.feeds:
-                runner.rate.sample(runner.stats.event_count)
-                runner.ingest.settle()
-                runner.stats.latency.settle()
-                runner.stats.market_open = runner.market_open()
-
-    async def _watch_disk(self) -> None:
-        """Its room, by itself: a mount that has gone away may let one wait for ever."""
-        while True:
-            self.stats.disk_free = await asyncio.to_thread(_disk_free, self.settings.storage.home)
-            await asyncio.sleep(_DISK_EVERY)
+                yield
+            finally:
+                await http.stop()
+        finally:
+            await control.stop()
 
     async def flush(self) -> dict[str, Written]:
         """Bring everything received so far into the lake. Raises OSError, after trying it all."""
-        stored = {}
-        if self.bus is not None and self.bus.store is not None:
-            stored = await self.bus.store.flush()
-        # the ledger comes last: rows that fit no column and damaged chunks add to it
-        kinds = [kind for kind in self.lanes if kind != "gap"]
-        for kind in kinds:
-            self.lanes[kind].handed_on = False
-        results = await asyncio.gather(
-            *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
-        )
-        if any(self.lanes[kind].handed_on for kind in kinds):  # to one that was done, perhaps
-            again = await asyncio.gather(
-                *(self.lanes[kind].flush() for kind in kinds), return_exceptions=True
-            )
-            results = list(map(_both, results, again))
-        self.parts.books.ledger.settle()
-        results += await asyncio.gather(self.lanes["gap"].flush(), return_exceptions=True)
-        problems = [each for each in results if isinstance(each, BaseException)]
-        if problems:
-            raise next((each for each in problems if not isinstance(each, OSError)), problems[0])
-        written = dict(zip([*kinds, "gap"], results, strict=True))
-        for kind, more in stored.items():
-            each = written[kind]
-            assert isinstance(each, Written)
-            each.add(more)
-        return {kind: each for kind, each in written.items() if isinstance(each, Written)}
-
-    async def _last_flush(self) -> None:
-        try:
-            await self.flush()
-        except OSError as error:
-            if isinstance(error, BusDown) and not any(
-                lane.in_memory for lane in self.lanes.values()
-            ):
-                rows = sum(lane.stats.rows_pending for lane in self.lanes.values())
-                log.warning("%s; %d rows wait in the spool for the next start", error, rows)
-                return
-            lost = sum(lane.in_memory for lane in self.lanes.values())
-            raise Unwritten(error, lost) from error
+        return await flush(self.parts)
 
     async def _flushed(self) -> Mapping[str, object]:
         return flush_status(await self.flush())
 
-    def _summary(self) -> str:
-        """The state in a sentence, for the service manager."""
-        live = sum(runner.stats.state in ("live", "listening") for runner in self.feeds)
-        rate = sum(runner.rate.value for runner in self.feeds)
-        pending = sum(lane.stats.rows_pending for lane in self.lanes.values())
-        problems = [each for lane in self.lanes.values() for each in lane.stats.problems.values()]
-        text = f"{live} of {len(self.feeds)} feeds deliver, {rate:,.0f} events/s"
-        text += f", {pending:,} rows in the spool"
-        return f"{text}; {problems[0]}" if problems else text
+    def status(self) -> dict[str, object]:
+        """What `edc status` shows."""
+        return daemon_status(self.parts)
 
     async def _status(self) -> Mapping[str, object]:
         return self.status()
+
+    def _readiness(self) -> dict[str, bool]:
+        return health.readiness(self.parts)
 
     async def _report(self) -> Mapping[str, object]:
         """All that a foreman tells of its workers."""
         metrics = together.told(self._collector.collect())
         return {"status": self.status(), "checks": self._readiness(), "metrics": metrics}
-
-    def status(self) -> dict[str, object]:
-        """What `edc status` shows."""
-        storage = self.settings.storage
-        return {
-            "instance": storage.instance,
-            "path": str(storage.path),
-            "started": self.parts.started_ns,
-            "now": time.time_ns(),
-            "feeds": [
-                feed_status(each.stats, each.rate.value, each.healing) for each in self.feeds
-            ],
-            "tables": {
-                kind: table_status(self.queues[kind], lane.stats)
-                for kind, lane in self.lanes.items()
-            },
-            "bus": None if self.bus is None else bus_status(self.bus.stats),
-            "compaction": {
-                "last": self.parts.housekeeper.last_ns or None,
-                "problem": self.parts.housekeeper.problem,
-            },
-        }
-
-    def _readiness(self) -> dict[str, bool]:
-        """Each check by name. A feed is ready while it delivers, or its market is closed."""
-        checks = {
-            f"feed {runner.feed.name}": runner.stats.state in ("live", "listening")
-            or not runner.market_open()
-            for runner in self.feeds
-            if runner.feed.required
-        }
-        for kind, queue in self.queues.items():
-            checks[f"queue {kind}"] = len(queue) < queue.capacity
-        for kind, lane in self.lanes.items():
-            for stage in get_args(Stage):
-                checks[f"{stage} {kind}"] = stage not in lane.stats.problems
-        return checks
-
-    def _look(self) -> Look:
-        """What alerts are about, of this process."""
-        stages = {
-            f"{stage} {kind}": problem
-            for kind, lane in self.lanes.items()
-            for stage, problem in lane.stats.problems.items()
-        }
-        if self.parts.housekeeper.problem:
-            stages["compaction"] = self.parts.housekeeper.problem
-        if self.bus is not None and self.bus.stats.problem:
-            stages["bus"] = self.bus.stats.problem
-        feeds = {each.feed.name: FeedLook.of(each.stats) for each in self.feeds}
-        return Look(feeds, stages, self.stats.disk_free, int(self.settings.storage.reserve))
-
-    def _alive(self) -> bool:
-        """True while every lane has looked at its queue within 15 s, as it does between writes."""
-        now = time.monotonic()
-        beats = [lane.beat for lane in self.lanes.values() if lane.beat is not None]
-        return all(now - beat < _BEATS_WITHIN for beat in beats)
-
-    def _outcome(self) -> Outcome:
-        failed = [runner for runner in self.feeds if runner.stats.state == "failed"]
-        refused = [runner for runner in failed if runner.exit_code == Fatal.exit_code]
-        return Outcome(
-            {kind: lane.stats for kind, lane in self.lanes.items()},
-            {runner.feed.name: runner.stats.problem for runner in failed},
-            0 if not failed else 2 if len(refused) == len(self.feeds) else 1,
-        )
 
 
 def _disk_free(path: Path) -> int:
@@ -498,25 +374,6 @@ def _disk_free(path: Path) -> int:
         return shutil.disk_usage(path).free
     except OSError:
         return 0
-
-
-class _Servers:
-    """The control socket and the HTTP server, started and stopped together."""
-
-    def __init__(self, control: ControlServer, http: HttpServer) -> None:
-        self._control, self._http = control, http
-
-    async def __aenter__(self) -> None:
-        await self._control.start()
-        try:
-            await self._http.start()
-        except BaseException:
-            await self._control.stop()
-            raise
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._http.stop()
-        await self._control.stop()
 
 
 async def recovered(settings: Settings) -> dict[str, Written]:
@@ -528,16 +385,6 @@ async def recovered(settings: Settings) -> dict[str, Written]:
         return await supervisor.flush()
     finally:
         supervisor.spool.close()
-
-
-def _both(
-    first: Written | BaseException, second: Written | BaseException
-) -> Written | BaseException:
-    """What two flushes of a lane have written, or the problem of one of them."""
-    if isinstance(first, Written) and isinstance(second, Written):
-        first.add(second)
-        return first
-    return first if isinstance(first, BaseException) else second
 
 
 def recover(settings: Settings) -> dict[str, Written]:

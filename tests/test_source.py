@@ -202,7 +202,9 @@ SEES = {
         *("errors", "exposition", "gate", "latency", "metrics", "page", "times"),
         "transport.webhook",
     ),
-    "edc.status": ("bus", "metrics", "queues", "sinks", "times"),
+    "edc.status": ("bus", "metrics", "parts", "queues", "sinks", "times"),
+    "edc.flush": ("errors", "parts", "sinks"),
+    "edc.health": ("alerts", "deliver", "metrics", "parts"),
     "edc.held": ("events", "seal", "sinks", "spool"),
     "edc.healing": (
         *("adapters", "errors", "events", "held", "ingest", "ledger", "logs", "plan", "retry"),
@@ -226,6 +228,9 @@ SEES = {
         *("alerting", "config", "errors", "feeds", "logs", "notify", "parts", "plan"),
         *("upkeep.housekeeping",),
     ),
+    "edc.replay": (
+        *("deadletters", "errors", "ingest", "logs", "metrics", "parts", "plan", "transport"),
+    ),
     "edc.recording": (
         *("deadletters", "errors", "feeds", "ingest", "instruments", "ledger", "logs", "metrics"),
         *("plan", "queues", "retry", "transport", "transport.sockets"),
@@ -248,10 +253,9 @@ SEES = {
         ),
     ),
     "edc.supervisor": (
-        *("alerting", "alerts", "config", "control", "deadletters", "errors", "exposition"),
-        *("feeds", "ingest", "logs", "metrics", "notify", "overview", "page", "parts", "plan"),
-        *("reload", "retry", "roles", "server", "sinks", "status", "store", "together"),
-        *("transport",),
+        *("alerting", "config", "control", "errors", "exposition", "feeds", "flush", "health"),
+        *("metrics", "notify", "overview", "page", "parts", "plan", "reload", "replay"),
+        *("retry", "roles", "server", "sinks", "status", "store", "together", "transport"),
     ),
     # Several processes as one daemon.
     "edc.together": NOBODY,
@@ -524,7 +528,9 @@ def test_nothing_is_left_for_later(module: str) -> None:
 
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
-ABOUT_FEEDS = ("edc.feeds", "edc.ingest", "edc.relay", "edc.healing", "edc.deadletters")
+ABOUT_FEEDS = (
+    *("edc.feeds", "edc.ingest", "edc.relay", "edc.healing", "edc.deadletters", "edc.replay"),
+)
 """Whatever these say is about a feed."""
 
 
