@@ -76,7 +76,6 @@ SEES = {
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
     "edc.binance_short": ("binance_wire", "events", "forms", "rows", "wire"),
-    "edc.bitfinex_book": ("book", "fields"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
@@ -340,7 +339,6 @@ VENDOR_SEES = (
         "adapters",
         "binance_short",
         "binance_wire",
-        "bitfinex_book",
         "book",
         "errors",
         "events",

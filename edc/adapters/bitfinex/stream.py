@@ -1,129 +1,39 @@
-"""Bitfinex v2, by websocket and by REST. No key is needed.
+"""The websocket: channels and their numbers, the count of its arrays, books and their sums."""
 
-Source: the venue's pages, its Python client, recordings of 2019 to 2021. Data are arrays, `[chanId,
-…, sequence, time]`; what a channel id means is said when it is subscribed. Flags ask for a sequence
-of all arrays of a connection, heartbeats included, for the server's time, and for books' checksums.
-
-* A jump of that sequence is told, and books are asked for anew: until they have come there are no
-  quotes. So is a book whose sum is not the venue's; what was recorded of it since its last right
-  sum is told as unsound. UNCONFIRMED: that numbers are summed as they are sent. Of a symbol whose
-  book is wrong by its sum four times in a row, though it came whole each time, sums are no longer
-  believed on that connection.
-* Trades' ids are unique, but not in order. Of `te` and `tu`, which tell the same trade twice, `te`
-  is taken. An amount above 0: the taker bought. Subscribing brings the last 30 trades.
-* The book is asked for with 25 levels a side, since that is what the sum is of. A level may be
-  taken away before its successor comes; quotes are recorded only with both sides, when the best
-  level changes. `ticker` is no quote, its sizes are sums of 25 levels.
-* `status` of derivatives gives last (2), index (3) and mark (14) price, each a ref_px when it
-  changes. Derivatives are called by the venue's own names (`tBTCF0:USTF0`), in lower case; spot
-  pairs like all pairs. The venue's own codes: UST is USDT, UDC is USDC.
-* Info 20051: the server restarts; 20061: maintenance is over, everything is to be subscribed anew.
-* UNCONFIRMED: most error codes; any `error` that names a channel and a symbol refuses it.
-"""
-
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import msgspec
-from msgspec import Raw, Struct
-from pydantic import Field
+from msgspec import Raw
 
-from edc.adapters import (
-    Adapter,
-    Answer,
-    Channel,
-    Duration,
-    FeedOptions,
-    FeedPlan,
-    Hole,
-    HttpUrl,
-    Instrument,
-    Instruments,
-    Keepalive,
-    Silence,
-    Vendor,
-    VendorOptions,
-    WebsocketUrl,
+from edc.adapters import Answer, FeedPlan, Hole, Keepalive, Silence
+from edc.adapters.bitfinex.book import SummedBook
+from edc.adapters.bitfinex.messages import (
+    Said,
+    message,
+    number_of,
+    parts_of,
+    payload,
+    read,
+    subscription,
+    time_of,
 )
-from edc.bitfinex_book import LEVELS, SummedBook
+from edc.adapters.bitfinex.options import BitfinexFeedOptions
+from edc.adapters.bitfinex.rest import answered
+from edc.adapters.bitfinex.rows import made, rows_of
 from edc.errors import Retriable, Skippable, Unsound
 from edc.events import Event
 from edc.fields import UNREADABLE, Number
-from edc.rows import Rows, differing, each, listed, newest, oldest
-from edc.symbols import Symbols, parted, usual_pair
+from edc.rows import differing, each, newest, oldest
 from edc.times import MILLISECOND, instant
 from edc.transport import Frame, Request
 
-Stream = Literal["trades", "book", "status"]
-_MOST_CHANNELS = 25
 _FLAGS = 32768 + 65536 + 131072
 _MOST_WRONG = 3
 """Wrong sums in a row that are put down to the book."""
-_CODES = {"USDT": "UST", "USDC": "UDC"}
-_USUAL = {code: name for name, code in _CODES.items()}
-_OWN = re.compile(r"t([A-Z0-9]{2,}:?[A-Z0-9]{3,})")
 _LAST, _INDEX, _MARK = 2, 3, 14
 _PAGE = 10_000
-
-
-class BitfinexVendorOptions(VendorOptions):
-    """`[vendors.bitfinex]`."""
-
-    url: WebsocketUrl = "wss://api-pub.bitfinex.com/ws/2"
-    rest_url: HttpUrl = "https://api-pub.bitfinex.com"
-
-
-class BitfinexFeedOptions(FeedOptions):
-    """`[feeds.NAME]` of Bitfinex; `status` is for derivatives. `interval` is for polling."""
-
-    streams: tuple[Stream, ...] = Field(("trades", "book"), min_length=1)
-    interval: Duration = Field(15.0, ge=1)
-
-
-class _Said(Struct, rename="camel"):
-    event: str
-    channel: str = ""
-    chan_id: int | None = None
-    symbol: str = ""
-    key: str = ""
-    code: int | None = None
-    msg: str = ""
-
-
-_said = msgspec.json.Decoder(_Said).decode
-_raws = msgspec.json.Decoder(list[Raw]).decode
-_trade = msgspec.json.Decoder(tuple[int, int, Number, Number]).decode
 _numbers = msgspec.json.Decoder(list[Number | str | None]).decode
-_int = msgspec.json.Decoder(int).decode
-
-
-def _rows(plan: FeedPlan) -> Rows:
-    derivatives = plan.options.channel == "derivatives"
-
-    def call(symbol: str, _type: str, written: str) -> str:
-        if derivatives:
-            return f"t{(written or symbol)[1:].upper()}"
-        base, quote = (_CODES.get(code, code) for code in parted(symbol, written))
-        return f"t{base}{':' if len(base) > 3 or len(quote) > 3 else ''}{quote}"  # noqa: PLR2004
-
-    return Rows(Symbols(plan, call), "BITFINEX")
-
-
-def _made(rows: Rows, name: str, raw: Raw) -> Iterator[Event]:
-    number, ms, amount, price = _trade(_first_four(raw))
-    yield rows.trade(
-        *(name, instant(ms, MILLISECOND), price, abs(amount)),
-        trade_id=str(number),
-        side="buy" if amount > 0 else "sell",
-    )
-
-
-def _first_four(raw: Raw) -> bytes:
-    """A row without what the venue may have added at its end."""
-    parts = _raws(raw)
-    return bytes(raw) if len(parts) <= 4 else b"[" + b",".join(map(bytes, parts[:4])) + b"]"  # noqa: PLR2004
 
 
 class BitfinexStream:
@@ -143,7 +53,7 @@ class BitfinexStream:
         self._history = f"{plan.vendor_options.rest_url}/v2/trades"
         self.url = str(plan.vendor_options.url)
         self.silence = Silence(options.stale_after, options.first_data_within)
-        self._rows = _rows(plan)
+        self._rows = rows_of(plan)
         symbols = self._rows.symbols
         self._streams = options.streams
         self.topics = {
@@ -174,7 +84,7 @@ class BitfinexStream:
     def subscribe(self) -> Sequence[str]:
         """The flags first, then one channel a message."""
         self._said = True
-        return [_message(event="conf", flags=_FLAGS), *map(_subscription, self.topics)]
+        return [message(event="conf", flags=_FLAGS), *map(subscription, self.topics)]
 
     def change(self, plan: FeedPlan) -> Sequence[str]:
         """Channels go by their numbers: one that has none yet goes once it is acknowledged."""
@@ -188,8 +98,8 @@ class BitfinexStream:
         known = [numbers[topic] for topic in gone if topic in numbers]
         for number in known:
             self._left[number] = self._channels.pop(number)
-        said = [_message(event="unsubscribe", chanId=number) for number in known]
-        return said + [_subscription(topic) for topic in added]
+        said = [message(event="unsubscribe", chanId=number) for number in known]
+        return said + [subscription(topic) for topic in added]
 
     def answer(self, frame: Frame) -> Answer | None:
         """Each channel is acknowledged, or refused by an error that names it.
@@ -199,13 +109,13 @@ class BitfinexStream:
         if self._lost:
             return Answer(send=self._again())
         try:
-            said = _said(frame.data)
+            said = read(frame.data)
         except UNREADABLE:
             return None
         topic = f"{said.channel} {said.symbol or said.key.removeprefix('deriv:')}"
         match said.event:
             case "subscribed" if topic not in self.topics:
-                return Answer(send=(_message(event="unsubscribe", chanId=said.chan_id),))
+                return Answer(send=(message(event="unsubscribe", chanId=said.chan_id),))
             case "subscribed":
                 return Answer(accepted=(topic,))
             case "error":
@@ -217,20 +127,20 @@ class BitfinexStream:
     def decode(self, frame: Frame) -> Sequence[Event]:
         """The events of an array; what a channel means is learned from its subscription."""
         if frame.status:
-            return _answered(self._rows, frame)
+            return answered(self._rows, frame)
         try:
             if frame.data.lstrip()[:1] != b"[":
-                return self._control(_said(frame.data))
-            parts = _raws(frame.data)
-            number = _int(parts[0])
+                return self._control(read(frame.data))
+            parts = parts_of(frame.data)
+            number = number_of(parts[0])
         except (*UNREADABLE, IndexError) as error:
             raise Skippable("malformed", str(error)) from None
         try:
-            rest = parts[_payload(parts) :]
-            missing = self._jump(_int(rest[0])) if rest else 0
+            rest = parts[payload(parts) :]
+            missing = self._jump(number_of(rest[0])) if rest else 0
             if missing:
-                self._forget(_time(rest, frame))
-            events = self._events(number, parts, _time(rest, frame))
+                self._forget(time_of(rest, frame))
+            events = self._events(number, parts, time_of(rest, frame))
         except (*UNREADABLE, IndexError) as error:
             raise Skippable("malformed", str(error)) from None
         if missing:
@@ -251,15 +161,15 @@ class BitfinexStream:
     def _again(self) -> list[str]:
         """What ends the subscriptions of the lost books, and begins them anew."""
         ended = [
-            _message(event="unsubscribe", chanId=number)
+            message(event="unsubscribe", chanId=number)
             for number, (channel, name) in self._channels.items()
             if channel == "book" and name in self._lost
         ]
         topics = [topic for topic in self.topics if topic.removeprefix("book ") in self._lost]
         self._lost.clear()
-        return [*ended, *map(_subscription, topics)]
+        return [*ended, *map(subscription, topics)]
 
-    def _control(self, said: _Said) -> Sequence[Event]:
+    def _control(self, said: Said) -> Sequence[Event]:
         if said.event == "subscribed" and said.chan_id is not None:
             name = said.symbol or said.key.removeprefix("deriv:")
             self._channels[said.chan_id] = (said.channel, name)
@@ -282,14 +192,14 @@ class BitfinexStream:
             return ()
         channel, name = self._channels.get(number) or self._left.get(number, ("", ""))
         if told == b'"cs"' and channel == "book":
-            return self._verify(name, _int(parts[2]), time)
+            return self._verify(name, number_of(parts[2]), time)
         if told.startswith(b'"'):
             if channel != "trades" or told not in (b'"te"', b'"tu"'):
                 raise Skippable("unknown", f"message {told[:20]!r} of channel {channel!r}")
-            return list(_made(self._rows, name, parts[2])) if told == b'"te"' else ()
+            return list(made(self._rows, name, parts[2])) if told == b'"te"' else ()
         if channel == "trades":
-            rows = reversed(_raws(parts[1]))  # the newest comes first
-            return each(rows, lambda raw: _made(self._rows, name, raw))
+            rows = reversed(parts_of(parts[1]))  # the newest comes first
+            return each(rows, lambda raw: made(self._rows, name, raw))
         if channel == "book":
             return self._booked(name, parts[1], time)
         if channel == "status":
@@ -298,7 +208,7 @@ class BitfinexStream:
 
     def _booked(self, name: str, raw: Raw, time: int) -> Sequence[Event]:
         """The quote of a book that has changed, if it is another one. Raises Unsound."""
-        rows = _raws(raw)
+        rows = parts_of(raw)
         whole = not rows or bytes(rows[0]).startswith(b"[")
         if whole:
             self._books[name] = SummedBook()
@@ -364,111 +274,3 @@ class BitfinexStream:
         """All of it, since the venue forgets nothing."""
         del hole, asked_ns
         return len(last) < _PAGE
-
-
-def _message(**message: object) -> str:
-    return msgspec.json.encode(message).decode()
-
-
-def _subscription(topic: str) -> str:
-    stream, name = topic.split(" ", 1)
-    where = {"key": f"deriv:{name}"} if stream == "status" else {"symbol": name}
-    book = {"prec": "P0", "freq": "F0", "len": str(LEVELS)} if stream == "book" else {}
-    return _message(event="subscribe", channel=stream, **where, **book)
-
-
-def _payload(parts: Sequence[Raw]) -> int:
-    """How many elements of an array stand before its sequence: some have one more."""
-    return 3 if bytes(parts[1]) in (b'"te"', b'"tu"', b'"cs"') else 2
-
-
-def _time(rest: Sequence[Raw], frame: Frame) -> int:
-    """The server's time (ns), which comes after the sequence; else when it was received."""
-    return instant(_int(rest[1]), MILLISECOND) if len(rest) > 1 else frame.received_ns
-
-
-class BitfinexRest:
-    """The last trades of each pair."""
-
-    def __init__(self, plan: FeedPlan) -> None:
-        assert isinstance(plan.options, BitfinexFeedOptions)
-        self.interval = plan.options.interval
-        self._url = f"{plan.vendor_options.rest_url}/v2/trades"
-        self._rows = _rows(plan)
-
-    def requests(self) -> Sequence[Request]:
-        """One for each pair."""
-        return [
-            Request(f"{self._url}/{name}/hist", {"limit": "1000"}, about=name)
-            for name in self._rows.symbols.names
-        ]
-
-    def decode(self, frame: Frame) -> Sequence[Event]:
-        """The trades of an answer."""
-        return list(reversed(_answered(self._rows, frame)))
-
-
-def _answered(rows: Rows, frame: Frame) -> Sequence[Event]:
-    """The trades of an answer; whose they are, the request says."""
-    if frame.data.startswith(b'["error",11010'):
-        raise Retriable("rate_limited", "Bitfinex: ratelimit (11010)", 60.0)
-    raws = listed(frame, "Bitfinex")
-    return each(raws, lambda raw: _made(rows, frame.about, raw))
-
-
-def _build(plan: FeedPlan) -> Adapter:
-    return BitfinexRest(plan) if plan.options.channel == "spot_rest" else BitfinexStream(plan)
-
-
-def _most_symbols(options: FeedOptions) -> int:
-    assert isinstance(options, BitfinexFeedOptions)
-    return _MOST_CHANNELS // len(options.streams)
-
-
-def _lists(options: VendorOptions, channel: str) -> Sequence[Request]:
-    kind = "futures" if channel == "derivatives" else "exchange"
-    return [Request(f"{options.rest_url}/v2/conf/pub:list:pair:{kind},pub:map:currency:sym")]
-
-
-def _instruments(frame: Frame) -> Sequence[Instrument]:
-    """Pairs (`BTCUST`, `DOGE:USD`), then what others call the venue's codes (`["UST","USDt"]`)."""
-    listed(frame, "Bitfinex")
-    form = tuple[list[str], list[tuple[str, str]]]
-    pairs, told = msgspec.json.decode(frame.data, type=form)
-    codes = {code: name.upper() for code, name in told} | _USUAL
-    made = []
-    for pair in pairs:
-        base, colon, quote = pair.partition(":")
-        if not colon:
-            base, quote = pair[:-3], pair[-3:]
-        made.append(Instrument(f"t{pair}", codes.get(base, base), codes.get(quote, quote)))
-    return made
-
-
-def _usual(symbol: str) -> str:
-    """`tBTCUST` is `BTC/USDT`."""
-    own = _OWN.fullmatch(symbol.strip())
-    return usual_pair(own[1].replace(":", "/") if own else symbol, _USUAL)
-
-
-VENDOR = Vendor(
-    title="Bitfinex",
-    needs_key=False,
-    channels={
-        "spot": Channel("websocket", ("crypto",), ("trade", "quote"), "streams: trades, book"),
-        "derivatives": Channel(
-            "websocket",
-            ("crypto",),
-            ("trade", "quote", "ref_px"),
-            "perpetuals; streams: trades, book, status (last, index, mark)",
-            own_names=True,
-        ),
-        "spot_rest": Channel("poll", ("crypto",), ("trade",), "last trades"),
-    },
-    vendor_options=BitfinexVendorOptions,
-    feed_options=BitfinexFeedOptions,
-    build=_build,
-    most_symbols=_most_symbols,
-    instruments=Instruments(_lists, _instruments),
-    usual=_usual,
-)
