@@ -14,7 +14,7 @@ queues, deliver, spool, sinks, lake, parts, supervisor, cli. What becomes of fil
 (wire): they pass the queue as they came, and chunks makes columns of the text of many (forms). What
 is said to vendors besides data: transport/conversation; how one connection follows another: relay;
 how gaps are filled: healing. Where collectors and stores are apart, a broker is between spool and
-lake: bus (the contract), roles, store.
+lake: bus (the contract), roles, consumer.
 """
 
 from importlib.metadata import version

@@ -14,8 +14,8 @@ async def flush(parts: Parts) -> dict[str, Written]:
     """What was written, by table. Raises OSError, after trying it all."""
     lanes = parts.lanes
     stored = {}
-    if parts.bus is not None and parts.bus.store is not None:
-        stored = await parts.bus.store.flush()
+    if parts.bus is not None and parts.bus.consumer is not None:
+        stored = await parts.bus.consumer.flush()
     # the ledger comes last: rows that fit no column and damaged chunks add to it
     kinds = [kind for kind in lanes if kind != "gap"]
     for kind in kinds:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from edc.backends import open_sink
 from edc.bookkeeping import Bookkeeper
 from edc.config import Settings
 from edc.deadletters import DeadLetters
@@ -27,7 +28,6 @@ from edc.plan import Feed
 from edc.queues import Queue
 from edc.roles import BusEnd, Role
 from edc.spool import Spool
-from edc.storage import open_sink
 from edc.transport.libraries import library
 from edc.transport.webhook import Hooks
 from edc.upkeep.housekeeping import Housekeeper, order

@@ -14,13 +14,13 @@ from edc.bus.brokers import connect
 from edc.bus.settings import address
 from edc.bus.shares import Shares
 from edc.config import Settings
+from edc.consumer import Consumer, ConsumerLane
 from edc.errors import BusDown, ConfigError
 from edc.events import EVENT_TYPES
 from edc.metrics import LaneStats
 from edc.retry import pause
 from edc.sinks import Sink, Written
 from edc.sinks.bus import BusSink
-from edc.store import Store, StoreLane
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class BusEnd:
         instance = settings.storage.instance
         self._bus: Bus = connect(settings.bus, instance, on_forgotten)
         self.stats = BusStats(address(settings.bus).name, role)
-        self.store: Store | None = None
+        self.consumer: Consumer | None = None
         self._publishing: BusSink | None = None
         if role is Role.COLLECT:
             self._publishing = BusSink(
@@ -81,7 +81,7 @@ class BusEnd:
             return
         settings = self._settings
         made = {
-            kind: StoreLane(
+            kind: ConsumerLane(
                 kind,
                 self._bus,
                 self.stats,
@@ -96,7 +96,7 @@ class BusEnd:
         }
         folder = settings.storage.home / ".bus" / f"{settings.bus.prefix}.{settings.bus.group}"
         shares = Shares(folder, settings.storage.instance, settings.bus.partitions)
-        self.store = Store(self._bus, self.stats, made, shares)
+        self.consumer = Consumer(self._bus, self.stats, made, shares)
 
     async def begin(self) -> None:
         """Use the present event loop, and the broker if it is there. Raises ConfigError."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from edc import health, together
 from edc.alerting import Alerting
 from edc.config import Settings
+from edc.consumer import Consumer
 from edc.control import ControlServer
 from edc.errors import EdcError, Fatal
 from edc.exposition import DaemonCollector
@@ -38,7 +39,6 @@ from edc.roles import COLLECTS, Role
 from edc.server import HttpServer
 from edc.sinks import Written
 from edc.status import daemon_status, flush_status
-from edc.store import Store
 from edc.transport import Frame
 
 log = logging.getLogger(__name__)
@@ -177,8 +177,8 @@ class Supervisor:
                 watching = self.bus.watch(lanes_stop, self._times.ledger)
                 tasks.create_task(watching, name="bus")
             async with self._servers():
-                if self.bus is not None and self.bus.store is not None:
-                    await self._run_store(self.bus.store)
+                if self.bus is not None and self.bus.consumer is not None:
+                    await self._run_consumer(self.bus.consumer)
                 else:
                     await self._run_feeds()
                 lanes_stop.set()
@@ -203,13 +203,13 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(ticker, disk, stop, return_exceptions=True)
 
-    async def _run_store(self, store: Store) -> None:
+    async def _run_consumer(self, consumer: Consumer) -> None:
         """Store what the bus brings until told to stop."""
         ending = asyncio.create_task(pause(self._stopping, self._duration), name="stop")
         ending.add_done_callback(lambda _task: self._end())
         try:
             async with self._attended():
-                await store.run(self._stopping)
+                await consumer.run(self._stopping)
         finally:
             ending.cancel()
 

@@ -13,12 +13,12 @@ from edc.bus.brokers import connect
 from edc.bus.messages import encode
 from edc.bus.settings import BusSettings
 from edc.bus.shares import Shares
+from edc.consumer import Consumer, ConsumerLane
 from edc.errors import BusDown, ConfigError
 from edc.events import EVENT_TYPES
 from edc.lake import Lake
 from edc.metrics import LaneStats
 from edc.sinks.parquet import ParquetSink
-from edc.store import Store, StoreLane
 from tests.brokers.servers import BROKERS, Broker, need
 from tests.harness import read, until
 from tests.test_messages import ZONE, rows
@@ -270,13 +270,13 @@ async def test_what_could_not_be_acknowledged_is_read_again_and_then_is(
 @asynccontextmanager
 async def storing(
     bus: Bus, stats: BusStats, path: Path, wanted: BusSettings
-) -> AsyncIterator[Store]:
+) -> AsyncIterator[Consumer]:
     """A store, running while inside."""
     lake = Lake(path / "lake", ZONE, "hour", "one", lambda: 1_771_100_000_000_000_000, whole=True)
     sink = ParquetSink(lake)
     (path / "lake").mkdir(exist_ok=True)
     lanes = {
-        kind: StoreLane(
+        kind: ConsumerLane(
             *(kind, bus, stats, sink, LaneStats(kind)),
             timezone=ZONE,
             partitions=wanted.partitions,
@@ -285,7 +285,7 @@ async def storing(
         )
         for kind in EVENT_TYPES
     }
-    store = Store(bus, stats, lanes, Shares(path / "shares", "one", wanted.partitions))
+    store = Consumer(bus, stats, lanes, Shares(path / "shares", "one", wanted.partitions))
     stopping = asyncio.Event()
     task = asyncio.create_task(store.run(stopping), name="store")
     try:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from edc import config
+from edc.backends import check_storage
 from edc.errors import ConfigError
 from edc.files import Damage
 from edc.lake import Lake
@@ -18,7 +19,6 @@ from edc.object_store import ObjectStore
 from edc.simulator.tiingo import TiingoSimulator
 from edc.sinks.parquet import ParquetSink
 from edc.spool import read_chunk
-from edc.storage import check_storage
 from tests.harness import (
     KEY,
     Process,

@@ -57,10 +57,12 @@ SEES = {
         *("bus", "bus.kafka", "bus.nats", "bus.rabbitmq", "bus.redis", "bus.settings", "errors"),
     ),
     "edc.sinks.bus": ("bus", "bus.messages", "bus.settings", "errors", "sinks"),
-    "edc.store": (*("bus", "bus.messages", "bus.shares", "errors", "metrics", "retry", "sinks"),),
+    "edc.consumer": (
+        *("bus", "bus.messages", "bus.shares", "errors", "metrics", "retry", "sinks"),
+    ),
     "edc.roles": (
-        *("bus", "bus.brokers", "bus.settings", "bus.shares", "config", "errors", "events"),
-        *("metrics", "retry", "sinks", "sinks.bus", "store"),
+        *("bus", "bus.brokers", "bus.settings", "bus.shares", "config", "consumer", "errors"),
+        *("events", "metrics", "retry", "sinks", "sinks.bus"),
     ),
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "retry", "transport", "transport.fetch"),
@@ -122,7 +124,7 @@ SEES = {
     "edc.object_store": ("errors", "seal"),
     "edc.claim": ("errors", "events", "volumes"),
     "edc.lake": ("claim", "events", "files", "partitions", "seal", "volumes", "times"),
-    "edc.storage": (
+    "edc.backends": (
         *("config", "errors", "files", "lake", "object_store", "sinks", "sinks.delta"),
         *("sinks.parquet", "volumes"),
     ),
@@ -217,9 +219,9 @@ SEES = {
     ),
     "edc.fleet": ("feeds",),
     "edc.parts": (
-        *("bookkeeping", "config", "deadletters", "deliver", "events", "feeds", "fleet"),
-        *("healing", "held", "ingest", "instruments", "latency", "ledger", "logs", "metrics"),
-        *("plan", "queues", "roles", "spool", "storage", "transport.libraries"),
+        *("backends", "bookkeeping", "config", "deadletters", "deliver", "events", "feeds"),
+        *("fleet", "healing", "held", "ingest", "instruments", "latency", "ledger", "logs"),
+        *("metrics", "plan", "queues", "roles", "spool", "transport.libraries"),
         *("transport.webhook", "upkeep.housekeeping", "watermarks", "writers"),
     ),
     "edc.service": NOBODY,
@@ -252,9 +254,10 @@ SEES = {
         ),
     ),
     "edc.supervisor": (
-        *("alerting", "config", "control", "errors", "exposition", "feeds", "flush", "health"),
-        *("metrics", "notify", "overview", "page", "parts", "plan", "reload", "replay"),
-        *("retry", "roles", "server", "sinks", "status", "store", "together", "transport"),
+        *("alerting", "config", "consumer", "control", "errors", "exposition", "feeds"),
+        *("flush", "health", "metrics", "notify", "overview", "page", "parts", "plan"),
+        *("reload", "replay", "retry", "roles", "server", "sinks", "status", "together"),
+        *("transport",),
     ),
     # Several processes as one daemon.
     "edc.together": NOBODY,
@@ -298,8 +301,8 @@ SEES = {
     ),
     "edc.cli.results": ("footers", "logs"),
     "edc.cli.query": (
-        *("audit.verdict", "cli.results", "cli.terminal", "config", "errors", "events", "lake"),
-        *("query.holdings", "query.statement", "storage"),
+        *("audit.verdict", "backends", "cli.results", "cli.terminal", "config", "errors"),
+        *("events", "lake", "query.holdings", "query.statement"),
     ),
     "edc.dashboards": NOBODY,
     "edc.cli.dashboards": ("dashboards",),
@@ -319,17 +322,15 @@ SEES = {
         *("notify", "reload", "transport.libraries", "writers"),
     ),
     "edc.cli.lake": (
-        *("audit.soundness", "audit.verdict", "cli.spreads", "cli.terminal", "config", "errors"),
-        "cli.progress",
-        *("files", "inspection", "report"),
-        *("live", "storage", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
-        *("upkeep.quarantine", "upkeep.retention"),
+        *("audit.soundness", "audit.verdict", "backends", "cli.progress", "cli.spreads"),
+        *("cli.terminal", "config", "errors", "files", "inspection", "live", "report"),
+        *("upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage", "upkeep.quarantine"),
+        *("upkeep.retention",),
     ),
     "edc.cli.service": ("adapters", "cli.terminal", "config", "service"),
     "edc.cli.setup": (
-        "cli.completion",
-        *("adapters", "cli.terminal", "config", "errors", "files", "live", "online", "plan"),
-        *("storage", "transport.libraries"),
+        *("adapters", "backends", "cli.completion", "cli.terminal", "config", "errors"),
+        *("files", "live", "online", "plan", "transport.libraries"),
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""

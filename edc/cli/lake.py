@@ -11,6 +11,8 @@ import typer
 from edc import inspection, live
 from edc.audit.soundness import Finding
 from edc.audit.verdict import judge, open_lake
+from edc.backends import check_storage, on_disk
+from edc.backends import open_lake as lake_of
 from edc.cli.progress import progress
 from edc.cli.spreads import more
 from edc.cli.terminal import (
@@ -26,8 +28,6 @@ from edc.cli.terminal import (
 from edc.config import Settings, load
 from edc.errors import ConfigError, EdcError
 from edc.files import replace
-from edc.storage import check_storage, on_disk
-from edc.storage import open_lake as lake_of
 from edc.upkeep import housekeeping, offstage, quarantine
 from edc.upkeep.compaction import Compacted
 from edc.upkeep.offstage import Problem

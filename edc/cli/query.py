@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from edc.audit.verdict import open_lake
+from edc.backends import on_disk
 from edc.cli import results
 from edc.cli.results import Format
 from edc.cli.terminal import (
@@ -30,7 +31,6 @@ from edc.events import EVENT_TYPES
 from edc.lake import Lake
 from edc.query.holdings import Held, held
 from edc.query.statement import answer, explained
-from edc.storage import on_disk
 
 _MOST_SHOWN = 100
 _BROKEN_PIPE = 141

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edc import adapters, live, online
+from edc.backends import check_storage
 from edc.cli import completion, terminal
 from edc.cli.terminal import (
     DEFAULT_CONFIG,
@@ -25,7 +26,6 @@ from edc.config import Settings, load
 from edc.errors import ConfigError
 from edc.files import write_problem
 from edc.plan import Feed, key_variable, plan_feeds
-from edc.storage import check_storage
 from edc.transport.libraries import library
 
 

@@ -20,12 +20,12 @@ from edc.bus import BusStats
 from edc.bus.brokers import connect
 from edc.bus.settings import BusSettings, Encoding
 from edc.bus.shares import Shares
+from edc.consumer import Consumer, ConsumerLane
 from edc.events import EVENT_TYPES, Origin, Trade, to_frame
 from edc.lake import Lake
 from edc.metrics import LaneStats
 from edc.sinks.bus import BusSink
 from edc.sinks.parquet import ParquetSink
-from edc.store import Store, StoreLane
 from tests.brokers.servers import BROKERS
 
 _CHUNK = 2500
@@ -81,7 +81,7 @@ async def _by(
     stats = BusStats("bench", "store")
     sink = _sink(path / "lake")
     lanes = {
-        kind: StoreLane(
+        kind: ConsumerLane(
             *(kind, storing, stats, sink, LaneStats(kind)),
             timezone=_ZONE,
             partitions=settings.partitions,
@@ -90,7 +90,7 @@ async def _by(
         )
         for kind in EVENT_TYPES
     }
-    store = Store(storing, stats, lanes, Shares(path / "shares", "store", settings.partitions))
+    store = Consumer(storing, stats, lanes, Shares(path / "shares", "store", settings.partitions))
     publishing = BusSink(
         *(sending, BusStats("bench", "collect")),
         instance="bench",

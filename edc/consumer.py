@@ -1,6 +1,6 @@
-"""The store's half of a bus: from the broker to the lake.
+"""The consuming end of a bus: what a store does, from the broker to the lake.
 
-    broker ─fetch─► StoreLane (one for each event type) ─batch─► sink ─► lake ─► ack
+    broker ─fetch─► ConsumerLane (one for each event type) ─batch─► sink ─► lake ─► ack
 
 A batch is what the shares of one event type have brought, until it has `max_rows` rows or is
 `max_age` old. It is acknowledged once the sink has it; a store that dies before that costs
@@ -39,7 +39,7 @@ class _Held:
     """Something before these is not acknowledged: it has to be read again first."""
 
 
-class StoreLane:
+class ConsumerLane:
     """Batches of one event type. `stats` is the lane's own row in status and metrics."""
 
     def __init__(
@@ -224,11 +224,11 @@ class StoreLane:
         self.stats.problems["lake"] = str(error)
 
 
-class Store:
-    """All lanes of a store, and who reads what."""
+class Consumer:
+    """All lanes of a store, and which shares it reads."""
 
     def __init__(
-        self, bus: Bus, stats: BusStats, lanes: Mapping[str, StoreLane], shares: Shares
+        self, bus: Bus, stats: BusStats, lanes: Mapping[str, ConsumerLane], shares: Shares
     ) -> None:
         self._bus, self._stats, self._lanes, self._shares = bus, stats, lanes, shares
         self._readers: dict[Share, asyncio.Task[None]] = {}

@@ -1,4 +1,4 @@
-"""From `[storage]` to the lake that it means: on a disk or in an object store, Parquet or Delta."""
+"""The backends of a lake: on a disk or in an object store, Parquet or Delta, as `[storage]` says."""
 
 from collections.abc import Callable
 from pathlib import Path
