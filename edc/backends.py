@@ -1,4 +1,4 @@
-"""The backends of a lake: on a disk or in an object store, Parquet or Delta, as `[storage]` says."""
+"""The backends of a lake, as `[storage]` says: on a disk or an object store, Parquet or Delta."""
 
 from collections.abc import Callable
 from pathlib import Path
