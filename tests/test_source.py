@@ -77,7 +77,6 @@ SEES = {
         "transport.sockets",
     ),
     "edc.transport.conversation": ("adapters", "errors", "transport", "transport.sockets"),
-    "edc.binance_short": ("binance_wire", "events", "forms", "rows", "wire"),
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
@@ -336,19 +335,8 @@ SEES = {
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
 
 VENDOR_SEES = (
-    *(
-        "adapters",
-        "binance_short",
-        "binance_wire",
-        "book",
-        "errors",
-        "events",
-        "fields",
-        "rows",
-        "symbols",
-        "times",
-    ),
-    *("forms", "transport", "wire"),
+    *("adapters", "binance_wire", "book", "errors", "events", "fields", "forms", "rows", "symbols"),
+    *("times", "transport", "wire"),
 )
 
 HOMES = {
