@@ -103,8 +103,8 @@ def cores() -> tuple[int, int]:
     return own[0], own[-1]
 
 
-def pinned(command: Sequence[str | Path], core: int, **more: Any) -> subprocess.Popen[str]:
-    """Start a command on one core."""
+def pinned(command: Sequence[str | Path], core: int | str, **more: Any) -> subprocess.Popen[str]:
+    """Start a command on one core, or on some, as `0-1`."""
     return subprocess.Popen(
         ["taskset", "--cpu-list", str(core), *command],
         text=True,
@@ -207,17 +207,20 @@ api_secret = "secret"
     return config
 
 
-def edc(load: Load, folder: Path, library: str, *, batch: str = "") -> Reading:
+def edc(load: Load, folder: Path, library: str, *, batch: str = "", workers: int = 0) -> Reading:
     """Run the daemon with all that it does by default, until it has taken all.
 
-    Raises RuntimeError where the lake does not hold each event once.
+    With `workers` it has so many, on all cores. Raises RuntimeError where the lake does not hold
+    each event once.
     """
     folder.mkdir(parents=True)
     with vendor(load) as seller:
         config = settings_of(load, folder, seller.url, library, batch)
         with (folder / "log").open("w") as log:
             command = [sys.executable, "-m", "edc", "run", "--config", str(config)]
-            daemon = pinned(command, cores()[0], stderr=log, cwd=folder)
+            command += ["--workers", str(workers)] if workers else []
+            on = f"{cores()[0]}-{cores()[1]}" if workers else cores()[0]
+            daemon = pinned(command, on, stderr=log, cwd=folder)
             try:
                 readings = _readings(daemon, folder / "lake", load.total)
                 peak = status_of(daemon.pid, "VmHWM")
@@ -250,7 +253,8 @@ def _readings(
         status: dict[str, Any] = control.ask(socket, "status")
         events = sum(sum(feed["events"].values()) for feed in status["feeds"])
         if events >= marks[0]:
-            readings.append((events, cpu_of(daemon.pid), time.perf_counter()))
+            spent = sum(map(cpu_of, family(daemon.pid)))
+            readings.append((events, spent, time.perf_counter()))
             del marks[0]
     return readings[:2]
 
@@ -290,6 +294,12 @@ def status_of(pid: int, what: str) -> float:
     except FileNotFoundError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), 0.0)
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    children = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [pid, *(int(child) for each in children for child in each.split())]
 
 
 def cpu_of(pid: int) -> float:

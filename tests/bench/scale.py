@@ -1,7 +1,7 @@
-"""`python -m tests.bench.scale`: what an event costs with more symbols, and on more connections.
+"""`python -m tests.bench.scale`: what an event costs with more symbols, connections and workers.
 
-Each point is a run of the real daemon on one core (see `measured`); the points take turns, and the
-least of their rounds is told. Exits 1 where the dearest point of a curve costs more than 1.5 times
+Each point is a run of the real daemon on one core (see `measured`), those of workers on all, which
+they share with the vendor; the points take turns, and the least of their rounds is told. Exits 1 where the dearest point of a curve costs more than 1.5 times
 the cheapest.
 """
 
@@ -19,6 +19,7 @@ from tests.bench.measured import Load, edc
 
 SYMBOLS = (10, 100, 1000, 10_000)
 CONNECTIONS = (1, 10, 50)
+WORKERS = (1, 2, 4)
 FLAT = 1.5
 """How much more the dearest point may cost than the cheapest."""
 _OFFERED = 300_000
@@ -40,9 +41,15 @@ def on_connections(number: int, events: int) -> Load:
     )
 
 
+def with_workers(_number: int, events: int) -> Load:
+    """Four connections for the workers to share."""
+    return on_connections(max(WORKERS), events)
+
+
 CURVES: dict[str, tuple[tuple[int, ...], Callable[[int, int], Load]]] = {
     "symbols": (SYMBOLS, with_symbols),
     "connections": (CONNECTIONS, on_connections),
+    "workers": (WORKERS, with_workers),
 }
 
 
@@ -53,7 +60,9 @@ def curve(name: str, events: int, rounds: int) -> dict[int, float]:
     for _ in range(rounds):
         for number in points:
             with tempfile.TemporaryDirectory(prefix="edc-bench-") as folder:
-                reading = edc(load(number, events), Path(folder) / "run", "picows")
+                workers = number if name == "workers" else 0
+                run = Path(folder) / "run"
+                reading = edc(load(number, events), run, "picows", workers=workers)
                 found[number].append(reading.micros)
     return {number: min(micros) for number, micros in found.items()}
 
