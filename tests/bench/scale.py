@@ -1,8 +1,8 @@
 """`python -m tests.bench.scale`: what an event costs with more symbols, connections and workers.
 
 Each point is a run of the real daemon on one core (see `measured`), those of workers on all, which
-they share with the vendor; the points take turns, and the least of their rounds is told. Exits 1 where the dearest point of a curve costs more than 1.5 times
-the cheapest.
+they share with the vendor. The points take turns, and the least of their rounds is told. Exits 1
+where the dearest point of a curve costs more than 1.5 times the cheapest.
 """
 
 import argparse
