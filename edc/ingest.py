@@ -250,7 +250,7 @@ class Ingest:
         """
         if self._sequences is None and self._rising is None:
             return True
-        if len(self._lines) > 1 or self._gone:
+        if len(self._lines) > 1 or self._gone or self._doubts:
             return False
         if self._sequences is None:
             return True
@@ -258,7 +258,7 @@ class Ingest:
         for wire, text, size in parts:
             numbers = [] if wire.numbers is None else wire.numbers(text, size)
             if wire.event_type in self._sequences.event_types:
-                last = self._sequences.follow(wire.event_type, numbers)
+                last = self._sequences.follow(wire.event_type, numbers, epoch)
                 if last is None:
                     return False
                 following.append((wire.event_type, last))

@@ -41,19 +41,25 @@ class Sequences:
         self._last[key] = (sequence, epoch)
         return 0 if last is None else max(0, sequence - last - 1)
 
-    def follow(self, event_type: str, numbers: Sequence[tuple[str, int]]) -> dict[str, int] | None:
-        """The last number of each symbol, where all numbers follow on the last without a jump.
+    def follow(
+        self, event_type: str, numbers: Sequence[tuple[str, int]], epoch: int
+    ) -> dict[str, int] | None:
+        """The last number of each symbol, where none jumps; of repetitions nothing is said.
 
-        None where one does not. Nothing is remembered: see `followed`.
+        None where one does, or where a vendor may be counting anew. Nothing is remembered: see
+        `followed`.
         """
         fresh: dict[str, int] = {}
         for symbol, number in numbers:
             last = fresh.get(symbol)
             if last is None:
-                last = self._last.get((event_type, symbol), (None, 0))[0]
-            if last is not None and number != last + 1:
+                last, of_epoch = self._last.get((event_type, symbol), (None, epoch))
+                if last is not None and number <= last and of_epoch != epoch:
+                    return None
+            if last is None or number == last + 1:
+                fresh[symbol] = number
+            elif number > last:
                 return None
-            fresh[symbol] = number
         return fresh
 
     def followed(self, event_type: str, last: Mapping[str, int], epoch: int) -> None:

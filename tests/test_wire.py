@@ -548,7 +548,7 @@ def test_numbers_without_a_jump_go_the_short_way_and_a_jump_is_told(tmp_path: Pa
         feed.receive([spot("trade", "BTCUSDT", number) for number in numbers])
         kinds.append({type(each) for each in feed.queues["trade"].drain()})
 
-    assert kinds == [{Batch}, {Batch}, {Trade}, {Batch}, {Trade}, {Batch}]
+    assert kinds == [{Batch}, {Batch}, {Trade}, {Batch}, {Batch}, {Batch}]
     feed.ledger.settle()
     gaps = [gap for gap in feed.gaps.drain() if isinstance(gap, Gap)]
     assert [(gap.cause, gap.symbol, gap.rows_lost) for gap in gaps] == [("sequence", "btcusdt", 1)]
@@ -592,3 +592,19 @@ def test_a_name_that_one_connection_did_not_ask_for_costs_its_frame_alone(tmp_pa
 
     assert rows["symbol"].to_list() == ["btcusdt", "ethbtc", "btcusdt"]
     assert left == 1
+
+
+def test_a_trade_that_is_sent_twice_is_no_jump_and_goes_the_short_way(tmp_path: Path) -> None:
+    feed = Feed(tmp_path, "spot")
+    trades = [spot("trade", "BTCUSDT", number) for number in (7, 8, 8, 9, 8, 10)]
+
+    feed.receive(trades[:3])
+    feed.receive(trades[3:])
+
+    assert all(isinstance(each, Batch) for each in feed.queues["trade"].drain())
+    feed.receive([spot("trade", "BTCUSDT", 12)])
+    (trade,) = feed.queues["trade"].drain()
+    assert isinstance(trade, Trade)
+    feed.ledger.settle()
+    gaps = [gap for gap in feed.gaps.drain() if isinstance(gap, Gap)]
+    assert [gap.rows_lost for gap in gaps] == [1]
