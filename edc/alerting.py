@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 import msgspec
 
 from edc.alerts import Look, Told, Watch, of_gap, wrong
-from edc.config import AlertSettings
 from edc.events import Gap
 from edc.logs import redact
 from edc.retry import Backoff, pause
+from edc.settings import AlertSettings
 from edc.transport.posting import Poster
 
 log = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from edc.config import StorageSettings
 from edc.errors import ConfigError
 from edc.files import Damage
 from edc.lake import Lake
+from edc.settings import StorageSettings
 from edc.sinks import LakeSink
 from edc.sinks.parquet import ParquetSink
 from edc.volumes import LocalVolume, Volume

@@ -11,8 +11,8 @@ from typing import Any
 
 from edc import adapters, simulator
 from edc.adapters import SecretVendorOptions
-from edc.config import ServerSettings, Settings
 from edc.errors import ConfigError
+from edc.settings import ServerSettings, Settings
 from edc.simulator.tiingo import TiingoSimulator
 from edc.simulator.venue import Venue
 

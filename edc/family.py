@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edc import together, watermarks
-from edc.config import Settings
 from edc.errors import InstanceHeld
 from edc.plan import Feed
+from edc.settings import Settings
 from edc.spool import Spool
 from edc.status import flush_status
 from edc.supervisor import recovered

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edc import together
-from edc.config import Settings
 from edc.crew import Crew
 from edc.errors import EdcError
 from edc.family import dealt, take_over
 from edc.metrics import FeedStats
 from edc.plan import Feed
+from edc.settings import Settings
 from edc.status import feed_status, flush_status
 from edc.supervisor import Outcome, Supervisor
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from edc.backends import open_sink
 from edc.bookkeeping import Bookkeeper
-from edc.config import Settings
 from edc.deadletters import DeadLetters
 from edc.deliver import Deliver
 from edc.events import EVENT_TYPES
@@ -27,6 +26,7 @@ from edc.metrics import DaemonStats, FeedStats
 from edc.plan import Feed
 from edc.queues import Queue
 from edc.roles import BusEnd, Role
+from edc.settings import Settings
 from edc.spool import Spool
 from edc.transport.libraries import library
 from edc.transport.webhook import Hooks

@@ -25,12 +25,12 @@ from edc.adapters import (
     Vendor,
     VendorOptions,
 )
-from edc.config import NAME, Settings, table_in_text
 from edc.errors import ConfigError
 from edc.events import spell
 from edc.explain import NAME_RULE, environment, explained, nearest
 from edc.listing import Listing
 from edc.logs import redact
+from edc.settings import NAME, Settings, table_in_text
 
 _SYMBOL_MARKS = frozenset("./_-* ")
 _OWN_MARKS = _SYMBOL_MARKS | frozenset(":@")

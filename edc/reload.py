@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edc.alerting import Alerting
-from edc.config import Settings
 from edc.errors import EdcError
 from edc.feeds import FeedRunner
 from edc.logs import about
 from edc.notify import Notifier
 from edc.parts import Parts
 from edc.plan import Feed
+from edc.settings import Settings
 from edc.upkeep.housekeeping import order
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,12 @@ from edc.bus import Bus, BusStats
 from edc.bus.brokers import connect
 from edc.bus.settings import address
 from edc.bus.shares import Shares
-from edc.config import Settings
 from edc.consumer import Consumer, ConsumerLane
 from edc.errors import BusDown, ConfigError
 from edc.events import EVENT_TYPES
 from edc.metrics import LaneStats
 from edc.retry import pause
+from edc.settings import Settings
 from edc.sinks import Sink, Written
 from edc.sinks.bus import BusSink
 

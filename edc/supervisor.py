@@ -19,7 +19,6 @@ from pathlib import Path
 
 from edc import health, together
 from edc.alerting import Alerting
-from edc.config import Settings
 from edc.consumer import Consumer
 from edc.control import ControlServer
 from edc.errors import EdcError, Fatal
@@ -37,6 +36,7 @@ from edc.replay import Replay
 from edc.retry import pause
 from edc.roles import COLLECTS, Role
 from edc.server import HttpServer
+from edc.settings import Settings
 from edc.sinks import Written
 from edc.status import daemon_status, flush_status
 from edc.transport import Frame

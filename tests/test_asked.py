@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from edc import config
 from edc.adapters import FeedOptions, FeedPlan, VendorOptions
 from edc.errors import Fatal, Refused, Skippable
 from edc.plan import plan_feeds
 from edc.rows import Asked
+from edc.settings import ServerSettings, Settings, SpoolSettings, StorageSettings
 from edc.supervisor import Supervisor
 from edc.symbols import Symbols
 from tests.harness import FAST, KEY, read, running, until
@@ -134,10 +134,10 @@ async def test_one_bad_symbol_of_a_polled_feed_is_named_and_the_others_go_on(
     symbols = {"stock": ["aapl", "msft", "zzzz", "amzn"]}
     secret = {"api_secret": KEY} if vendor == "alpaca" else {}
     async with server(serve) as address:
-        settings = config.Settings(
-            storage=config.StorageSettings(path=tmp_path / "lake"),
-            spool=config.SpoolSettings(interval="50ms"),
-            server=config.ServerSettings(listen=""),
+        settings = Settings(
+            storage=StorageSettings(path=tmp_path / "lake"),
+            spool=SpoolSettings(interval="50ms"),
+            server=ServerSettings(listen=""),
             vendors={vendor: {"rest_url": f"http://{address}", "api_key": KEY, **secret}},
             feeds={
                 "it": {"vendor": vendor, "interval": "1s", **options, "symbols": symbols},

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from edc import config
 from edc.audit.verdict import open_lake
 from edc.budget import Budget, budget
 from edc.events import Origin
 from edc.plan import plan_feeds
+from edc.settings import Settings
 from edc.times import SECOND
 from tests.test_query import HOUR, NEW_YORK, NOON, Stage, trade
 
@@ -21,7 +21,7 @@ POLLED = {"vendor": "binance", "channel": "spot_rest", "symbols": {"crypto": ["b
 def taken(
     *feeds: dict[str, Any], lake: Path | None = None, home: Path | None = None, **options: Any
 ) -> Budget:
-    settings = config.Settings(feeds={f"f{number}": each for number, each in enumerate(feeds)})
+    settings = Settings(feeds={f"f{number}": each for number, each in enumerate(feeds)})
     wanted: dict[str, Any] = {"days": 30, "keep_days": {}, "reserve": 0, **options}
     return budget(
         plan_feeds(settings, Path("config.toml")),
@@ -77,7 +77,7 @@ def test_a_polled_feed_counts_requests_and_no_connection() -> None:
 
 def test_stocks_are_estimated_for_the_hours_of_their_market() -> None:
     stocks = {"vendor": "alpaca", "channel": "iex", "symbols": {"stock": ["aapl"]}}
-    settings = config.Settings(
+    settings = Settings(
         vendors={"alpaca": {"api_key": "k" * 20, "api_secret": "s" * 20}}, feeds={"f": stocks}
     )
     found = budget(

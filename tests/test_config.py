@@ -10,11 +10,11 @@ import pytest
 from edc import adapters, config
 from edc.adapters import Strict
 from edc.adapters.tiingo.options import TiingoFeedOptions, TiingoVendorOptions
-from edc.config import Settings
 from edc.errors import ConfigError
 from edc.logs import redact
 from edc.plan import plan_feeds
 from edc.queues import WhenFull
+from edc.settings import Settings
 
 PATH = Path("config.toml")
 SHIPPED = Path(__file__).parent.parent / "config.toml"

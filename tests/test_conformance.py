@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar, cast
 import polars as pl
 import pytest
 
-from edc import adapters, config, simulator
+from edc import adapters, simulator
 from edc.feeds import Times
 from edc.plan import plan_feeds
+from edc.settings import ServerSettings, Settings, SpoolSettings, StorageSettings, TransportSettings
 from edc.simulator.venue import Faults, Line, Venue
 from edc.staleness import Pace
 from edc.supervisor import Supervisor
@@ -70,9 +71,7 @@ class Case(NamedTuple):
         """The vendor's name of one of its symbols, by the spelling."""
         ((kind, _),) = self.section["symbols"].items()
         section = {**self.section, "symbols": {kind: [symbol]}}
-        settings = config.Settings(
-            vendors={self.vendor: self.venue.required}, feeds={self.feed: section}
-        )
+        settings = Settings(vendors={self.vendor: self.venue.required}, feeds={self.feed: section})
         (feed,) = plan_feeds(settings, Path("config.toml"))
         name: str = feed.build()._rows.symbols.names[0]  # type: ignore[attr-defined]
         return name
@@ -145,11 +144,11 @@ def daemon_of(
     connections: int = 1,
 ) -> Supervisor:
     """The daemon of one feed, connected to a venue."""
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen=""),
-        transport=config.TransportSettings(websocket=library),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen=""),
+        transport=TransportSettings(websocket=library),
         vendors={case.vendor: {**venue.options(), **_keys(case, key)}},
         feeds={case.feed: {**case.section, "connections": connections}},
     )

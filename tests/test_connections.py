@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from edc import config
 from edc.errors import ConfigError
 from edc.plan import Feed, plan_feeds
+from edc.settings import Settings, StorageSettings
 from tests.harness import KEY
 
 ALPACA = {"vendor": "alpaca", "channel": "sip"}
 
 
 def planned(folder: Path, **feeds: dict[str, Any]) -> list[Feed]:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder),
+    settings = Settings(
+        storage=StorageSettings(path=folder),
         vendors={"alpaca": {"api_key": KEY, "api_secret": "the-secret"}},
         feeds=feeds,
     )
@@ -88,8 +88,8 @@ def test_each_connection_has_an_adapter_of_its_own(tmp_path: Path) -> None:
 def test_a_secret_is_asked_for_where_the_vendor_has_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=tmp_path),
+    settings = Settings(
+        storage=StorageSettings(path=tmp_path),
         vendors={"alpaca": {"api_key": KEY}},
         feeds={"stocks": {**ALPACA, "symbols": {"stock": ["AAPL"]}}},
     )

@@ -8,11 +8,11 @@ import msgspec
 import polars as pl
 import pytest
 
-from edc import config
 from edc.audit.record import ledger
 from edc.events import Gap, to_frame
 from edc.healing import Healer
 from edc.plan import plan_feeds
+from edc.settings import BackfillSettings, ServerSettings, Settings, SpoolSettings, StorageSettings
 from edc.simulator.alpaca import AlpacaVenue
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.massive import MassiveVenue
@@ -37,11 +37,11 @@ async def trading(
 
 
 def daemon_of(venue: BinanceVenue, folder: Path, *, within: str = "1d") -> Supervisor:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen=""),
-        backfill=config.BackfillSettings(within=within),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen=""),
+        backfill=BackfillSettings(within=within),
         vendors={"binance": venue.options()},
         feeds={
             "trades": {
@@ -227,10 +227,10 @@ def by_time(venue: Venue, vendor: str, name: str, folder: Path) -> Supervisor:
     """A daemon that takes the trades of one of a venue's feeds, which are not numbered."""
     options = {"history_every": "0s"} if vendor == "massive" else {}
     keys = {"api_key": venue.key} | ({"api_secret": venue.secret} if vendor == "alpaca" else {})
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen=""),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen=""),
         vendors={vendor: {**venue.options(), **keys}},
         feeds={"it": {"vendor": vendor, "take": ["trades"], **options, **venue.feeds[name]}},
     )

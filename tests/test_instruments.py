@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from edc import adapters, config
+from edc import adapters
 from edc.adapters import FeedPlan, Instrument
 from edc.errors import EdcError
 from edc.instruments import Catalog
 from edc.listing import Listing
 from edc.plan import plan_feeds
+from edc.settings import ServerSettings, Settings, SpoolSettings, StorageSettings
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.okx import OkxVenue
 from edc.simulator.venue import Faults, Venue
@@ -341,7 +342,7 @@ def test_one_spelling_in_the_lake_whatever_the_config_writes(
 ) -> None:
     """Without any list: a venue that does not answer changes no name in the lake."""
     section = {"vendor": vendor, "channel": channel, "symbols": {"crypto": [written]}}
-    (feed,) = plan_feeds(config.Settings(feeds={"one": section}), Path("config.toml"))
+    (feed,) = plan_feeds(Settings(feeds={"one": section}), Path("config.toml"))
 
     made: Any = feed.build()
 
@@ -370,7 +371,7 @@ async def listing_venue(faults: Faults | None = None) -> AsyncIterator[BinanceVe
 
 
 def listed_of(venue: Venue, symbols: Sequence[str] = ("btcusdt",)) -> Listing:
-    settings = config.Settings(
+    settings = Settings(
         vendors={"binance": venue.options()},
         feeds={"f": {"vendor": "binance", "channel": "spot", "symbols": {"crypto": list(symbols)}}},
     )
@@ -404,7 +405,7 @@ async def test_a_family_that_the_venue_does_not_list_goes_by_its_spelling(
     venue = OkxVenue(faults=Faults())
     await venue.start()
     try:
-        settings = config.Settings(
+        settings = Settings(
             vendors={"okx": venue.options()},
             feeds={
                 "f": {"vendor": "okx", "channel": "derivatives", "symbols": {"crypto": symbols}}
@@ -457,7 +458,7 @@ async def test_a_venue_that_never_ends_its_answer_holds_up_no_feed(tmp_path: Pat
     server = await asyncio.start_server(mute, "127.0.0.1", 0)
     async with server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        settings = config.Settings(
+        settings = Settings(
             vendors={"binance": {"rest_url": url}},
             feeds={"f": {"vendor": "binance", "channel": "spot", "symbols": {"crypto": ["x"]}}},
         )
@@ -496,10 +497,10 @@ async def test_a_torn_file_is_fetched_anew(tmp_path: Path) -> None:
 
 
 def daemon_of(venue: Venue, folder: Path, symbols: Sequence[str]) -> Supervisor:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen=""),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen=""),
         vendors={"binance": venue.options()},
         feeds={
             "coins": {

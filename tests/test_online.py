@@ -17,9 +17,10 @@ import trustme
 from aiohttp import web
 from rich.console import Console
 
-from edc import adapters, config, live, online
+from edc import adapters, live, online
 from edc.online import Found, Report
 from edc.plan import plan_feeds
+from edc.settings import Settings
 from edc.simulator.tiingo import TiingoSimulator
 from edc.simulator.venue import Faults, Venue
 from edc.transport.libraries import library as carrier
@@ -44,7 +45,7 @@ async def asked(
     carried: Literal["picows", "websockets"] = "picows",
     within: float = WITHIN,
 ) -> Report:
-    settings = config.Settings(vendors=dict(vendors), feeds=dict(feeds))
+    settings = Settings(vendors=dict(vendors), feeds=dict(feeds))
     planned = plan_feeds(settings, Path("config.toml"))
     return await online.ask(planned, carrier(carried), within=within, times=harness.FAST)
 

@@ -14,13 +14,13 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edc import config
 from edc.errors import ConfigError
 from edc.events import Trade
 from edc.exposition import DaemonCollector, registry
 from edc.lines import Race
 from edc.metrics import FeedStats, PathStats
 from edc.plan import plan_feeds
+from edc.settings import BackfillSettings, ServerSettings, Settings, SpoolSettings, StorageSettings
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.venue import Faults
 from edc.supervisor import Supervisor
@@ -33,11 +33,11 @@ SHUTDOWN = json.dumps(
 
 
 def daemon_of(venue: BinanceVenue, folder: Path, **options: Any) -> Supervisor:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen=""),
-        backfill=config.BackfillSettings(within="never"),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen=""),
+        backfill=BackfillSettings(within="never"),
         vendors={"binance": venue.options()},
         feeds={
             "crypto": {

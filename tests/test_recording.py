@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from edc import config
 from edc.errors import ConfigError
 from edc.plan import Feed, plan_feeds
 from edc.recording import Recorder, frames_of, line_of
+from edc.settings import ServerSettings, Settings, StorageSettings
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.venue import Faults
 from edc.supervisor import Supervisor
@@ -28,16 +28,16 @@ FEED = {
 }
 
 
-def settings_of(folder: Path, venue: BinanceVenue | None = None) -> config.Settings:
-    return config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        server=config.ServerSettings(listen=""),
+def settings_of(folder: Path, venue: BinanceVenue | None = None) -> Settings:
+    return Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        server=ServerSettings(listen=""),
         vendors={"binance": venue.options()} if venue else {},
         feeds={"crypto": FEED},
     )
 
 
-def feed_of(settings: config.Settings) -> Feed:
+def feed_of(settings: Settings) -> Feed:
     (feed,) = plan_feeds(settings, Path("config.toml"))
     return feed
 

@@ -15,10 +15,10 @@ from typing import Any, Self
 import polars as pl
 import pytest
 
-from edc import config
 from edc.adapters import Resubscribes, bitfinex
 from edc.errors import ConfigError
 from edc.plan import plan_feeds
+from edc.settings import Settings
 from edc.simulator.alpaca import AlpacaVenue
 from edc.simulator.binance import BinanceVenue
 from edc.simulator.bitfinex import BitfinexVenue
@@ -61,7 +61,7 @@ class Rig:
         self.daemon = Supervisor(*self.read(), times=CALM, reread=self.read)
 
     def read(self) -> Any:
-        settings = config.Settings(
+        settings = Settings(
             **{
                 "storage": {"path": self.lake},
                 "spool": {"interval": "50ms"},

@@ -61,8 +61,8 @@ SEES = {
         *("bus", "bus.messages", "bus.shares", "errors", "metrics", "retry", "sinks"),
     ),
     "edc.roles": (
-        *("bus", "bus.brokers", "bus.settings", "bus.shares", "config", "consumer", "errors"),
-        *("events", "metrics", "retry", "sinks", "sinks.bus"),
+        *("bus", "bus.brokers", "bus.settings", "bus.shares", "consumer", "errors", "events"),
+        *("metrics", "retry", "settings", "sinks", "sinks.bus"),
     ),
     "edc.staleness": ("adapters",),
     "edc.transport.poll": ("adapters", "retry", "transport", "transport.fetch"),
@@ -101,7 +101,7 @@ SEES = {
     ),
     "edc.metrics": ("latency", "sinks", "times"),
     "edc.alerts": ("events", "metrics"),
-    "edc.alerting": ("alerts", "config", "events", "logs", "retry", "transport.posting"),
+    "edc.alerting": ("alerts", "events", "logs", "retry", "settings", "transport.posting"),
     "edc.exposition": ("bus", "latency", "metrics", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.relay": ("adapters", "errors", "logs", "retry", "transport"),
@@ -124,7 +124,7 @@ SEES = {
     "edc.claim": ("errors", "events", "volumes"),
     "edc.lake": ("claim", "events", "files", "partitions", "seal", "volumes", "times"),
     "edc.backends": (
-        *("config", "errors", "files", "lake", "object_store", "sinks", "sinks.delta"),
+        *("errors", "files", "lake", "object_store", "settings", "sinks", "sinks.delta"),
         *("sinks.parquet", "volumes"),
     ),
     "edc.sinks.delta": (
@@ -188,10 +188,9 @@ SEES = {
     ),
     # The daemon.
     "edc.explain": ("errors",),
-    "edc.config": (
-        *("adapters", "bus.settings", "errors", "events", "explain", "logs", "queues", "times"),
-    ),
-    "edc.plan": ("adapters", "config", "errors", "events", "explain", "listing", "logs"),
+    "edc.settings": ("adapters", "bus.settings", "events", "explain", "queues", "times"),
+    "edc.config": ("errors", "explain", "logs", "settings"),
+    "edc.plan": ("adapters", "errors", "events", "explain", "listing", "logs", "settings"),
     "edc.listing": ("adapters", "events", "symbols", "transport"),
     "edc.instruments": ("adapters", "errors", "files", "listing", "times", "transport.fetch"),
     "edc.control": ("errors", "logs"),
@@ -218,14 +217,14 @@ SEES = {
     ),
     "edc.fleet": ("feeds",),
     "edc.parts": (
-        *("backends", "bookkeeping", "config", "deadletters", "deliver", "events", "feeds"),
-        *("fleet", "healing", "held", "ingest", "instruments", "latency", "ledger", "logs"),
-        *("metrics", "plan", "queues", "roles", "spool", "transport.libraries"),
+        *("backends", "bookkeeping", "deadletters", "deliver", "events", "feeds", "fleet"),
+        *("healing", "held", "ingest", "instruments", "latency", "ledger", "logs", "metrics"),
+        *("plan", "queues", "roles", "settings", "spool", "transport.libraries"),
         *("transport.webhook", "upkeep.housekeeping", "watermarks", "writers"),
     ),
     "edc.service": NOBODY,
     "edc.reload": (
-        *("alerting", "config", "errors", "feeds", "logs", "notify", "parts", "plan"),
+        *("alerting", "errors", "feeds", "logs", "notify", "parts", "plan", "settings"),
         *("upkeep.housekeeping",),
     ),
     "edc.replay": (
@@ -241,32 +240,25 @@ SEES = {
         *("logs", "metrics", "plan", "queues", "times", "transport", "transport.sockets"),
     ),
     "edc.upkeep.housekeeping": (
-        *(
-            "upkeep.compaction",
-            "upkeep.delta",
-            "config",
-            "errors",
-            "logs",
-            "upkeep.offstage",
-            "upkeep.retention",
-            "retry",
-        ),
+        *("errors", "logs", "retry", "settings", "upkeep.compaction", "upkeep.delta"),
+        *("upkeep.offstage", "upkeep.retention"),
     ),
     "edc.supervisor": (
-        *("alerting", "config", "consumer", "control", "errors", "exposition", "feeds"),
-        *("flush", "health", "metrics", "notify", "overview", "page", "parts", "plan"),
-        *("reload", "replay", "retry", "roles", "server", "sinks", "status", "together"),
+        *("alerting", "consumer", "control", "errors", "exposition", "feeds", "flush"),
+        *("health", "metrics", "notify", "overview", "page", "parts", "plan", "reload"),
+        *("replay", "retry", "roles", "server", "settings", "sinks", "status", "together"),
         *("transport",),
     ),
     # Several processes as one daemon.
     "edc.together": NOBODY,
     "edc.family": (
-        *("config", "errors", "plan", "spool", "status", "supervisor", "together", "watermarks"),
+        *("errors", "plan", "settings", "spool", "status", "supervisor", "together"),
+        *("watermarks",),
     ),
     "edc.crew": ("control", "errors", "family", "files", "logs", "retry"),
     "edc.foreman": (
-        *("config", "crew", "errors", "family", "metrics", "plan", "status", "supervisor"),
-        "together",
+        *("crew", "errors", "family", "metrics", "plan", "settings", "status", "supervisor"),
+        *("together",),
     ),
     # The rim.
     "edc.simulator": NOBODY,
@@ -277,12 +269,7 @@ SEES = {
     "edc.simulator.tiingo": ("simulator.market", "simulator.polled", "simulator.tape"),
     "edc.simulator.__main__": ("simulator.tiingo",),
     "edc.demo": (
-        "adapters",
-        "config",
-        "errors",
-        "simulator",
-        "simulator.tiingo",
-        "simulator.venue",
+        *("adapters", "errors", "settings", "simulator", "simulator.tiingo", "simulator.venue"),
     ),
     "edc.live": (
         *("audit.verdict", "audit.coverage", "budget", "inspection", "logs", "online", "times"),
@@ -315,21 +302,20 @@ SEES = {
         *("supervisor", "transport", "transport.libraries"),
     ),
     "edc.cli.daemon": (
-        *("cli.completion", "cli.progress"),
-        *("cli.terminal", "config", "control", "crew", "demo", "errors", "family", "foreman"),
-        *("live", "logs", "plan", "roles", "status", "supervisor"),
-        *("notify", "reload", "transport.libraries", "writers"),
+        *("cli.completion", "cli.progress", "cli.terminal", "config", "control", "crew"),
+        *("demo", "errors", "family", "foreman", "live", "logs", "notify", "plan", "reload"),
+        *("roles", "settings", "supervisor", "transport.libraries", "writers"),
     ),
     "edc.cli.lake": (
         *("audit.soundness", "audit.verdict", "backends", "cli.progress", "cli.spreads"),
         *("cli.terminal", "config", "errors", "files", "inspection", "live", "report"),
-        *("upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage", "upkeep.quarantine"),
-        *("upkeep.retention",),
+        *("settings", "upkeep.compaction", "upkeep.housekeeping", "upkeep.offstage"),
+        *("upkeep.quarantine", "upkeep.retention"),
     ),
-    "edc.cli.service": ("adapters", "cli.terminal", "config", "service"),
+    "edc.cli.service": ("adapters", "cli.terminal", "config", "service", "settings"),
     "edc.cli.setup": (
         *("adapters", "backends", "cli.completion", "cli.terminal", "config", "errors"),
-        *("files", "live", "online", "plan", "transport.libraries"),
+        *("files", "live", "online", "plan", "settings", "transport.libraries"),
     ),
 }
 """Who may import what. A vendor has no row, but `VENDOR_SEES`."""
@@ -351,8 +337,11 @@ HOMES = {
     "nats": ("edc.bus.nats",),
     "picows": ("edc.transport",),
     "prometheus_client": ("edc.exposition", "edc.server", "edc.together"),
-    "pydantic": ("edc.adapters", "edc.bus.settings", "edc.config", "edc.explain", "edc.plan"),
-    "pydantic_settings": ("edc.config",),
+    "pydantic": (
+        *("edc.adapters", "edc.bus.settings", "edc.config", "edc.explain", "edc.plan"),
+        "edc.settings",
+    ),
+    "pydantic_settings": ("edc.config", "edc.settings"),
     "redis": ("edc.bus.redis",),
     "rich": ("edc.cli", "edc.live"),
     "typer": ("edc.cli",),

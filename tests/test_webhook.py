@@ -14,10 +14,10 @@ import httpx
 import polars as pl
 import pytest
 
-from edc import config
 from edc.adapters.webhook import WebhookFeedOptions
 from edc.errors import ConfigError
 from edc.plan import plan_feeds
+from edc.settings import ServerSettings, Settings, SpoolSettings, StorageSettings
 from edc.spool import read_chunk
 from edc.supervisor import Supervisor
 from edc.transport.webhook import Bucket, Guard, Post
@@ -83,10 +83,10 @@ class Endpoint:
 
 @asynccontextmanager
 async def listening(folder: Path, **feeds: Mapping[str, Any]) -> AsyncIterator[Endpoint]:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=folder / "lake"),
-        spool=config.SpoolSettings(interval="50ms"),
-        server=config.ServerSettings(listen="127.0.0.1:0"),
+    settings = Settings(
+        storage=StorageSettings(path=folder / "lake"),
+        spool=SpoolSettings(interval="50ms"),
+        server=ServerSettings(listen="127.0.0.1:0"),
         vendors={"webhook": {"api_key": KEY}, "tradingview": {"api_key": KEY}},
         feeds={name: dict(feed) for name, feed in (feeds or {"relay": RELAY}).items()},
     )
@@ -357,9 +357,9 @@ def test_a_bucket_fills_again() -> None:
 
 
 def test_a_webhook_without_a_server_is_the_operators_to_mend(tmp_path: Path) -> None:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=tmp_path),
-        server=config.ServerSettings(listen=""),
+    settings = Settings(
+        storage=StorageSettings(path=tmp_path),
+        server=ServerSettings(listen=""),
         vendors={"webhook": {"api_key": KEY}},
         feeds={"relay": RELAY},
     )
@@ -381,8 +381,8 @@ def test_a_webhook_without_a_server_is_the_operators_to_mend(tmp_path: Path) -> 
 def test_a_mapping_that_cannot_work_is_refused(
     change: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
-    settings = config.Settings(
-        storage=config.StorageSettings(path=tmp_path),
+    settings = Settings(
+        storage=StorageSettings(path=tmp_path),
         vendors={"webhook": {"api_key": KEY}},
         feeds={"relay": {**RELAY, **change}},
     )

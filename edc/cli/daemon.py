@@ -30,7 +30,7 @@ from edc.cli.terminal import (
     seconds_of,
     show,
 )
-from edc.config import Settings, load
+from edc.config import load
 from edc.crew import Crew, Share, end_with
 from edc.errors import ConfigError, NoDaemon
 from edc.family import recover_all, take_over
@@ -39,6 +39,7 @@ from edc.notify import Notifier
 from edc.plan import Feed, plan_feeds
 from edc.reload import said
 from edc.roles import COLLECTS, Role
+from edc.settings import Settings
 from edc.supervisor import Outcome, Supervisor
 from edc.transport.libraries import library
 from edc.writers import receive_first

@@ -25,9 +25,10 @@ from edc.cli.terminal import (
     print_json,
     show,
 )
-from edc.config import Settings, load
+from edc.config import load
 from edc.errors import ConfigError, EdcError
 from edc.files import replace
+from edc.settings import Settings
 from edc.upkeep import housekeeping, offstage, quarantine
 from edc.upkeep.compaction import Compacted
 from edc.upkeep.offstage import Problem

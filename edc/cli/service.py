@@ -8,8 +8,9 @@ import typer
 
 from edc import adapters
 from edc.cli.terminal import DEFAULT_CONFIG, ConfigOption, errors, out
-from edc.config import Settings, load
+from edc.config import load
 from edc.service import STATE, Service
+from edc.settings import Settings
 
 
 def service(

@@ -22,10 +22,11 @@ from edc.cli.terminal import (
     seconds_of,
     show,
 )
-from edc.config import Settings, load
+from edc.config import load
 from edc.errors import ConfigError
 from edc.files import write_problem
 from edc.plan import Feed, key_variable, plan_feeds
+from edc.settings import Settings
 from edc.transport.libraries import library
 
 

@@ -22,9 +22,9 @@ from typing import Any
 import msgspec
 
 from edc import logs
-from edc.config import Settings
 from edc.errors import EdcError
 from edc.retry import first_of
+from edc.settings import Settings
 from edc.upkeep import offstage
 from edc.upkeep.compaction import Compacted, Compactor
 from edc.upkeep.offstage import Problem

@@ -7,15 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edc import adapters, config
+from edc import adapters
 from edc.errors import ConfigError
 from edc.plan import Feed, plan_feeds
+from edc.settings import Settings
 from edc.symbols import QUOTES
 from tests.harness import Process
 from tests.test_adapters import feeds_of_fixtures
 
 PLACE = Path("config.toml")
-_NOTHING = config.Settings()
+_NOTHING = Settings()
 _WRITTEN = st.text("aQz09./_-:@* \u00e9", max_size=9) | st.builds(
     "{}{}{}".format,
     st.sampled_from(["", "a", "btc", "EUR", "1inch", "t", "f"]),
@@ -29,14 +30,14 @@ def _one_of_each_channel() -> dict[str, tuple[str, dict[str, Any]]]:
     return {f"{vendor}-{feed['channel']}": (vendor, feed) for vendor, feed in feeds_of_fixtures()}
 
 
-def _settings(vendor: str, feed: dict[str, Any], symbols: dict[str, list[str]]) -> config.Settings:
+def _settings(vendor: str, feed: dict[str, Any], symbols: dict[str, list[str]]) -> Settings:
     secret = "api_secret" in adapters.load(vendor).vendor_options.model_fields
     options = {"api_key": "the-key"} | ({"api_secret": "the-secret"} if secret else {})
     feeds = {"one": feed | {"vendor": vendor, "symbols": symbols}}
     return _NOTHING.model_copy(update={"vendors": {vendor: options}, "feeds": feeds})
 
 
-def _planned(of: config.Settings) -> tuple[ConfigError | None, list[Feed]]:
+def _planned(of: Settings) -> tuple[ConfigError | None, list[Feed]]:
     try:
         return None, plan_feeds(of, PLACE)
     except ConfigError as error:
