@@ -216,10 +216,10 @@ def _spelled(batches: Sequence[Batch], batch: pl.Series, names: pl.Series) -> Ma
         return spellings[0].as_usual(names)
     whose = pl.Series([spellings.index(each.wire.spelling) for each in batches]).gather(batch)
     rows = pl.DataFrame({"name": names, "whose": whose}).with_row_index("row")
-    parts = [
-        part.with_columns(**spellings[number].all_of(part["name"]))
-        for (number,), part in rows.partition_by("whose", as_dict=True).items()
-    ]
+    parts = []
+    for (number,), part in rows.partition_by("whose", as_dict=True).items():
+        told = spellings[number].all_of(part["name"])
+        parts.append(part.with_columns(pl.lit(each).alias(name) for name, each in told.items()))
     found = pl.concat(parts).sort("row")
     return {"symbol": found["symbol"], "asset_type": found["asset_type"]}
 

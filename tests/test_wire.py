@@ -583,6 +583,22 @@ def test_frames_of_several_connections_are_made_the_rows_that_each_would_be(
         assert epochs == [feed.epoch for feed in feeds for _ in range(rows.height // 3)]
 
 
+def test_names_that_are_spelled_otherwise_are_looked_up_by_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not by halving what was queued until it is one connection's."""
+    monkeypatch.setattr("edc.chunks._halves", lambda _batches: pytest.fail("halved"))
+    feeds = [Feed(tmp_path / "a"), Feed(tmp_path / "b")]
+    for feed in feeds:
+        feed.receive([crypto_trade(1, ticker="ETH/USD"), crypto_trade(2)])
+
+    rows, _, left = made_together(feeds, "trade")
+
+    assert rows["symbol"].to_list() == ["ethusd", "btcusd"] * 2
+    assert rows["asset_type"].to_list() == ["crypto"] * 4
+    assert left == 0
+
+
 def test_a_name_that_one_connection_did_not_ask_for_costs_its_frame_alone(tmp_path: Path) -> None:
     feeds = [Feed(tmp_path / "a", "spot"), Feed(tmp_path / "b", "spot")]
     feeds[0].receive([spot("aggTrade", "BTCUSDT", 1), spot("aggTrade", "ETHBTC", 1)])
