@@ -70,7 +70,7 @@ class Worker:
     feeds: tuple[str, ...] = ()
     process: asyncio.subprocess.Process | None = None
     report: dict[str, Any] = field(default_factory=dict)
-    """What it last said: see `Supervisor.report`; nothing until it has spoken."""
+    """What it last said when asked for its `report`, see Supervisor; nothing until then."""
 
     @property
     def socket(self) -> Path:
