@@ -132,6 +132,10 @@ class Broker(ABC):
     def freeze(self) -> None:
         """It is there and does not answer, until `thaw`."""
         os.killpg(self.pid, signal.SIGSTOP)
+        while not all(
+            " T " in stat.read_text() for stat in Path(f"/proc/{self.pid}/task").glob("*/stat")
+        ):
+            time.sleep(0.001)  # a thread that runs on another processor stops a moment later
 
     def thaw(self) -> None:
         """It answers again."""
