@@ -139,10 +139,12 @@ def connect(request: pytest.FixtureRequest) -> Library:
     return library(choice)
 
 
-def pushed(connect: Library, url: str, silence: Silence | None = None) -> WebsocketTransport:
+def pushed(
+    connect: Library, url: str, silence: Silence | None = None, timing: Timing = FAST
+) -> WebsocketTransport:
     adapter = Pushed(url, silence or Silence())
     watchdog = Watchdog(adapter.silence)
-    return WebsocketTransport(adapter, connect, lambda: True, watchdog, FAST, lambda: 7)  # type: ignore[arg-type]
+    return WebsocketTransport(adapter, connect, lambda: True, watchdog, timing, lambda: 7)  # type: ignore[arg-type]
 
 
 def polled(*urls: str, once: bool = True) -> PollTransport:
@@ -444,8 +446,9 @@ async def test_many_messages_of_one_read_are_handed_over_by_and_by_the_last_word
 
     receiver = Counting()
     async with raw_server(talk) as address:
+        patient = pushed(connect, f"ws://{address}", timing=Timing())
         with pytest.raises(Retriable, match="1000"):
-            await pushed(connect, f"ws://{address}").run(receiver, asyncio.Event())
+            await patient.run(receiver, asyncio.Event())
 
     assert [frame.data for frame in receiver.frames] == messages
     assert max(receiver.sizes) == MOST_AT_ONCE

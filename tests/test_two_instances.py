@@ -223,7 +223,7 @@ async def until_received(lake: Path, instance: str, events: int) -> None:
 
 async def until_written(one: Supervisor, trades: int) -> None:
     """Wait until a daemon has written so many to the lake."""
-    await until(lambda: one.lanes["trade"].stats.rows_written == trades)
+    await until(lambda: one.lanes["trade"].stats.rows_written == trades, within=40)
 
 
 async def test_the_same_instance_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
