@@ -97,14 +97,16 @@ def chunk_rows(name: str, data: bytes) -> pl.DataFrame:
 
 
 def _packed(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows without what is the same in all of them: see the module."""
+    """Rows without what is the same in all of them, but for columns that no table has."""
     if frame.is_empty():
         return frame
     first, last = frame.row(0, named=True), frame.row(-1, named=True)
     likely = [
         name
         for name, value in first.items()
-        if value == last[name] and (value is None or isinstance(value, str | int))
+        if name in COLUMN_TYPES
+        and value == last[name]
+        and (value is None or isinstance(value, str | int))
     ]
     alike = frame.select(pl.col(name).eq_missing(first[name]).all() for name in likely)
     same = {name: first[name] for name in likely if alike[name].item()}

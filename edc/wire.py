@@ -49,13 +49,13 @@ class Spelling(Protocol):
 class Wire:
     """Frames that each make one row of one table, by their forms.
 
-    `name` is the field with the vendor's name of what it is about. Wires that are `alike` differ in
-    nothing but their `spelling`: their frames are made rows together.
+    `named_by` is the field with the vendor's name of what it is about. Wires that are `alike`
+    differ in nothing but their `spelling`: their frames are made rows together.
     """
 
     event_type: str
     forms: Sequence[tuple[Form, Columns]]
-    name: str
+    named_by: str
     spelling: Spelling
     alike: Hashable
     numbers: Numbers | None = None
@@ -175,7 +175,7 @@ def wire_rows(
             whole = str(some["line"].str.join("\n")[0]).encode()
         cells = form.cells(whole)
         cells["received_ns"] = _of_batch(batches, some["batch"], "received_ns")
-        made = {**columns(cells), **_spelled(batches, some["batch"], cells[wire.name])}
+        made = {**columns(cells), **_spelled(batches, some["batch"], cells[wire.named_by])}
         parts.append(_frame(wire.event_type, batches, some["batch"], cells, made, timezone))
         rows.append(some)
     found = pl.concat(rows) if rows else left.clear()

@@ -13,6 +13,7 @@ from edc.events import Quote, Trade
 from edc.times import SECOND
 from edc.transport import Frame
 from tests.bench.frames import BEGIN, WORKLOADS, Workload
+from tests.bench.latency import _latency
 from tests.bench.machine import machine, revision
 from tests.bench.measured import Load, calibration, edc
 from tests.bench.overload import BOUND, Result, overload
@@ -134,6 +135,14 @@ def test_a_run_of_the_bench_measures_a_lake_that_holds_what_was_sent(
     assert reading.peak > 50
     assert all(5 < size < 200 for size in reading.row_bytes.values())
     assert reading.row_bytes.keys() == {"trade", "quote"}
+
+
+def test_how_long_events_wait_is_told_from_the_vendors_own_write() -> None:
+    told = _latency("tiingo", 0.5, 4000, 2.0, 50, "picows")
+
+    assert (told.workload, told.rate) == ("tiingo", 4000)
+    assert 0 < told.p50 <= told.p90 <= told.p99 <= told.p999 <= told.greatest
+    assert told.p50 < 1000  # a wrong clock, or the write of another millisecond
 
 
 def test_figures_say_where_they_come_from() -> None:

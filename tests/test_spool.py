@@ -94,6 +94,12 @@ def test_what_all_rows_have_is_kept_once_in_the_name_of_its_column(spool: Spool)
     assert_frame_equal(spool.read(chunk), rows)
 
 
+def test_a_column_of_no_table_is_kept_as_it_is(spool: Spool) -> None:
+    rows = frame(1.0, 2.0).with_columns(later=pl.lit("same"), nothing=pl.lit(None, pl.String))
+
+    assert_frame_equal(spool.read(spool.append("trade", rows)), rows)
+
+
 def test_a_column_that_differs_in_one_row_is_kept_whole(spool: Spool) -> None:
     rows = frame(1.0, 2.0, 3.0).with_columns(
         side=pl.Series([None, "buy", None]), exchange=pl.Series(["x", None, "x"])

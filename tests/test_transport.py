@@ -5,6 +5,7 @@ import base64
 import contextlib
 import gzip
 import hashlib
+import socket
 import ssl
 import sys
 import time
@@ -24,7 +25,7 @@ from websockets.http11 import Response
 from edc.adapters import Silence
 from edc.errors import ConfigError, Fatal, Retriable
 from edc.staleness import Watchdog
-from edc.transport import Frame, Heard, Request, with_websockets
+from edc.transport import Frame, Heard, Request, with_picows, with_websockets
 from edc.transport import fetch as fetch_module
 from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
@@ -888,3 +889,29 @@ async def test_the_requests_of_a_round_keep_the_vendors_pace_and_a_stop_does_not
 
     assert asked[2] - started >= 0.2  # two pauses; a request itself may take any time
     assert len(asked) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's sysctls")
+@pytest.mark.parametrize(
+    ("by_itself", "allowed", "asks"),
+    [(32 << 20, 4 << 20, True), (32 << 20, 212_992, False), (4 << 20, 4 << 20, False)],
+)
+def test_a_kernel_that_would_keep_much_unread_is_asked_for_less(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by_itself: int,
+    allowed: int,
+    asks: bool,  # noqa: FBT001 - a case
+) -> None:
+    (tmp_path / "tcp_rmem").write_text(f"4096\t131072\t{by_itself}\n")
+    (tmp_path / "rmem_max").write_text(f"{allowed}\n")
+    most = min(int(with_picows._RMEM_MAX.read_text()), with_picows._MOST_UNREAD)
+    monkeypatch.setattr(with_picows, "_TCP_RMEM", tmp_path / "tcp_rmem")
+    monkeypatch.setattr(with_picows, "_RMEM_MAX", tmp_path / "rmem_max")
+    with socket.socket() as connection:
+        before = connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+        with_picows._bound_unread(connection)
+
+        after = connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert after == (2 * most if asks else before)  # Linux doubles what it is told: socket(7)

@@ -1,7 +1,9 @@
 """Writers take turns, wait for nobody too long, and go after the thread that receives."""
 
 import asyncio
+import ctypes
 import os
+import platform
 import sys
 import threading
 from pathlib import Path
@@ -101,6 +103,38 @@ async def test_a_writer_is_nicer_than_who_started_it() -> None:
     assert nice == min(own + 10, 19)
     assert os.getpriority(os.PRIO_PROCESS, 0) == own
     pool.close()
+
+
+@LINUX
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of the system call")
+def test_a_thread_that_asks_for_short_slices_has_them_and_no_other() -> None:
+    """As the kernel tells it (sched_getattr(2)); those before 6.12 say nothing of slices."""
+    kernel = tuple(map(int, platform.release().split("-")[0].split(".")[:2]))
+    found: list[tuple[int, ...]] = []
+
+    def ask() -> None:
+        assert writers._ask_for_short_slices()
+        found.append(attributes())
+        other = threading.Thread(target=lambda: found.append(attributes()))
+        other.start()
+        other.join()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()
+
+    (_, policy, _, nice, _, slice_ns, _, _), others = found
+    assert (policy, nice) == (os.SCHED_OTHER, os.getpriority(os.PRIO_PROCESS, 0))
+    if kernel >= (6, 12):
+        assert slice_ns == 100_000
+        assert others[5] != 100_000
+
+
+def attributes() -> tuple[int, ...]:
+    """Those of this thread: see `_ATTRIBUTES`."""
+    told = ctypes.create_string_buffer(writers._ATTRIBUTES.size)
+    assert not ctypes.CDLL(None).syscall(315, 0, told, len(told), 0)
+    return writers._ATTRIBUTES.unpack(told.raw)
 
 
 @LINUX
