@@ -16,7 +16,7 @@ from edc import adapters, simulator
 from edc.feeds import Times
 from edc.plan import plan_feeds
 from edc.settings import ServerSettings, Settings, SpoolSettings, StorageSettings, TransportSettings
-from edc.simulator.venue import Faults, Line, Venue
+from edc.simulator.venue import Faults, Line, Topic, Venue
 from edc.staleness import Pace
 from edc.supervisor import Supervisor
 from tests.harness import FAST, KEY, read, running, until
@@ -685,14 +685,17 @@ def _long_lived(build: Callable[[], Any]) -> Any:
 
 
 class _Ends(set[Line]):
-    """The connections of a venue, which notes what the others had got when one ended."""
+    """The connections of a venue, which notes what the others had got when one ended.
+
+    That is how many frames with data, and of which topics.
+    """
 
     def __init__(self, lines: Iterable[Line]) -> None:
         super().__init__(lines)
-        self.others: list[list[int]] = []
+        self.others: list[list[tuple[int, set[Topic]]]] = []
 
     def discard(self, line: object, /) -> None:
-        self.others.append([each.frames for each in self if each is not line])
+        self.others.append([(each.frames, set(each.topics)) for each in self if each is not line])
         super().discard(line)
 
 
@@ -702,6 +705,7 @@ async def test_a_notice_of_the_end_is_a_handover(case: Case, tmp_path: Path) -> 
     async with recording(case, tmp_path) as (venue, daemon):
         await until(lambda: len(venue.heard) > 60)
         (old,) = venue.lines
+        topics = set(old.topics)
         venue.lines = ends = _Ends(venue.lines)
         await old.say(venue.farewell)
         await until(lambda: old not in ends)
@@ -709,8 +713,9 @@ async def test_a_notice_of_the_end_is_a_handover(case: Case, tmp_path: Path) -> 
         await until(partial(_has_heard, venue, started + 40))
         assert stats(daemon).state == "live"
 
-    ((successor,), *_) = ends.others
-    assert successor > 0
+    (((frames, taken_over),), *_) = ends.others
+    assert frames > 0
+    assert topics <= taken_over
     assert venue.connections == 2
     assert_nothing_lost(venue, tmp_path)
     assert stats(daemon).disconnects == {}

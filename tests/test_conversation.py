@@ -114,6 +114,21 @@ async def test_it_is_settled_once_every_topic_was_accepted_or_refused() -> None:
     assert ear.refusals == {"b": "no such thing"}
 
 
+async def test_it_is_complete_once_all_is_said_and_answered() -> None:
+    talker = Talker({"t.a": "a", "t.b": "b"}, first=("a", "b"), pace=20.0)
+    conversation, ear = talk(talker)
+    hear(conversation, talker, accepted=("t.a", "t.b"))
+    assert conversation.settled
+    assert not conversation.complete  # neither has been asked for yet
+
+    speaker = asyncio.create_task(conversation.speak())
+    await until(lambda: len(ear.sent) == 1)
+    assert not conversation.complete
+    await until(lambda: len(ear.sent) == 2)
+    assert conversation.complete
+    speaker.cancel()
+
+
 async def test_a_topic_that_was_accepted_may_be_taken_back() -> None:
     talker = Talker({"t.a": "a", "t.b": "b"})
     conversation, ear = talk(talker)

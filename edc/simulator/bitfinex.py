@@ -97,6 +97,7 @@ class BitfinexVenue(Venue):
         tail = self._tail(line, 0)
         old = self.market.history.get(name, [])[-30:] if channel == "trades" else []
         sent = [] if self.faults.mute else [_row(tick) for tick in reversed(old)]
+        line.frames += bool(sent)
         await line.say([number, sent, *tail])
         self.subscribe(line, [topic])
 

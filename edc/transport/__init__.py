@@ -105,7 +105,7 @@ class Transport(Protocol):
     """One connection of one feed."""
 
     speaking: asyncio.Event
-    """Set once it has delivered data."""
+    """Set once it has delivered data, and all that it is to deliver was asked for and answered."""
     leaving: asyncio.Event
     """Set once another connection should be made, while this one still delivers."""
 

@@ -47,6 +47,11 @@ class Conversation:
         self._spoke = time.monotonic()
         self.settled = not self._open
 
+    @property
+    def complete(self) -> bool:
+        """All is said, and each topic is accepted or refused: data may come of every one."""
+        return self.settled and not self._waiting
+
     def begin(self, receiver: Receiver, epoch: int) -> None:
         """Subscribe; from now on refused symbols are told to `receiver`."""
         self._waiting.extend(self._adapter.subscribe())

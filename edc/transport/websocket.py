@@ -116,7 +116,7 @@ class WebsocketTransport:
             if spoke:
                 heard, frames = now, socket.frames
             data_frames = receiver.data_frames(epoch)
-            if data_frames:
+            if data_frames and conversation.complete:
                 self.speaking.set()
             if now >= old_at:
                 self.leaving.set()
