@@ -144,7 +144,7 @@ async def test_a_watermark_waits_for_the_ledger(
             await until(lambda: events_of(daemon) > 50)
             monkeypatch.setattr(files, "publish", refusing)
             daemon.feeds[0].ingest._ledger.silent(
-                daemon.feeds[0].ingest._origin, "disconnected", 1, 2
+                daemon.feeds[0].ingest._lines.origin, "disconnected", 1, 2
             )
             await until(lambda: "spool" in daemon.lanes["gap"].stats.problems)
             before = marks(tmp_path)

@@ -105,10 +105,17 @@ SEES = {
     "edc.exposition": ("bus", "latency", "metrics", "queues", "times"),
     "edc.deadletters": ("errors", "logs", "transport"),
     "edc.relay": ("adapters", "errors", "logs", "retry", "transport"),
-    "edc.lines": ("events", "metrics", "transport", "wire"),
+    "edc.lines": ("events", "metrics", "times", "transport", "wire"),
+    "edc.reach": ("events", "ledger", "lines", "metrics", "queues", "times", "watermarks"),
+    "edc.holes": ("adapters", "events", "ledger", "lines", "reach", "sequences", "wire"),
+    "edc.unsubscribed": ("events", "ledger", "lines", "logs", "metrics", "reach"),
+    "edc.shortway": (
+        *("events", "holes", "lines", "metrics", "queues", "reach", "transport", "wire"),
+    ),
     "edc.ingest": (
-        *("adapters", "deadletters", "errors", "events", "latency", "ledger", "lines", "logs"),
-        *("metrics", "queues", "sequences", "times", "transport", "untimed", "watermarks", "wire"),
+        *("adapters", "deadletters", "errors", "events", "holes", "latency", "ledger", "lines"),
+        *("logs", "metrics", "queues", "reach", "sequences", "shortway", "transport"),
+        *("unsubscribed", "untimed", "watermarks"),
     ),
     "edc.spool": ("errors", "events", "files"),
     "edc.deliver": (
@@ -505,7 +512,8 @@ def test_nothing_is_left_for_later(module: str) -> None:
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 ABOUT_FEEDS = (
-    *("edc.feeds", "edc.ingest", "edc.relay", "edc.healing", "edc.deadletters", "edc.replay"),
+    *("edc.feeds", "edc.ingest", "edc.unsubscribed", "edc.relay", "edc.healing"),
+    *("edc.deadletters", "edc.replay"),
 )
 """Whatever these say is about a feed."""
 
