@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edc import adapters, simulator
-from edc.adapters import SecretVendorOptions
 from edc.errors import ConfigError
+from edc.options import SecretVendorOptions
 from edc.settings import ServerSettings, Settings
 from edc.simulator.tiingo import TiingoSimulator
 from edc.simulator.venue import Venue

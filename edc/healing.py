@@ -16,18 +16,11 @@ from functools import partial
 from itertools import pairwise
 from typing import cast
 
-from edc.adapters import (
-    Converses,
-    HasHistory,
-    HasNumberedIds,
-    HasOverlap,
-    HasSpans,
-    Hole,
-    WebsocketAdapter,
-)
+from edc.adapters import Converses, WebsocketAdapter
 from edc.errors import Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Gap, Trade
 from edc.held import Held, mark_of
+from edc.history import HasHistory, HasNumberedIds, HasOverlap, HasSpans, Hole
 from edc.ingest import Ingest
 from edc.ledger import Ledger
 from edc.logs import about

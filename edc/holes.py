@@ -6,8 +6,8 @@ another may still bring what one has left out: for as long as `lines.GRACE` it i
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from edc.adapters import Hole
 from edc.events import Event, Gap, Origin
+from edc.history import Hole
 from edc.ledger import Ledger
 from edc.lines import Lines
 from edc.reach import Reach, later

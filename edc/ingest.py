@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from edc.adapters import Adapter, HasShort, Hole
+from edc.adapters import Adapter, HasShort
 from edc.deadletters import DeadLetters
 from edc.errors import EdcError, Refused, Skippable, Unsound
 from edc.events import Event, Gap, Origin
+from edc.history import Hole
 from edc.holes import Holes
 from edc.latency import Latencies
 from edc.ledger import Ledger

@@ -16,20 +16,13 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError
 
 from edc import adapters
-from edc.adapters import (
-    Adapter,
-    Channel,
-    FeedPlan,
-    SecretVendorOptions,
-    Strict,
-    Vendor,
-    VendorOptions,
-)
+from edc.adapters import Adapter, Channel, FeedPlan, Vendor
 from edc.errors import ConfigError
 from edc.events import spell
 from edc.explain import NAME_RULE, environment, explained, nearest
 from edc.listing import Listing
 from edc.logs import redact
+from edc.options import SecretVendorOptions, Strict, VendorOptions
 from edc.settings import NAME, Settings, table_in_text
 
 _SYMBOL_MARKS = frozenset("./_-* ")

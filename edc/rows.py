@@ -6,10 +6,10 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw
 
-from edc.adapters import Hole
 from edc.errors import EdcError, Fatal, Refused, Retriable, Skippable
 from edc.events import Event, Quote, RefPx, Trade, mid_of, side_of
 from edc.fields import UNREADABLE
+from edc.history import Hole
 from edc.symbols import Symbols
 from edc.transport import Frame
 

@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from edc.adapters import Duration, Strict
 from edc.bus.settings import BusSettings
 from edc.events import EVENT_TYPES
 from edc.explain import DELIMITER, PREFIX
+from edc.options import Duration, Strict
 from edc.queues import WhenFull
 from edc.times import parse_duration
 

@@ -36,11 +36,13 @@ SEES = {
     "edc.forms": ("times",),
     "edc.wire": ("events", "forms"),
     "edc.transport.posting": ("retry", "transport", "transport.fetch", "transport.webhook"),
-    "edc.adapters": ("errors", "events", "times", "transport", "wire"),
+    "edc.options": ("times",),
+    "edc.history": ("events", "transport"),
+    "edc.adapters": ("errors", "events", "history", "options", "transport", "wire"),
     "edc.sinks": NOBODY,
     # The bus: the contract, what travels, and one file for each broker.
     "edc.bus": NOBODY,
-    "edc.bus.settings": ("adapters", "errors", "logs"),
+    "edc.bus.settings": ("errors", "logs", "options"),
     "edc.bus.messages": ("bus", "bus.settings", "errors", "events"),
     "edc.bus.shares": ("bus", "events", "files"),
     "edc.bus.redis": ("bus", "bus.settings", "errors", "events"),
@@ -70,7 +72,7 @@ SEES = {
     "edc.transport.stream": (
         *("adapters", "errors", "staleness", "transport", "transport.fetch", "transport.sockets"),
     ),
-    "edc.transport.webhook": ("adapters", "errors", "times", "transport"),
+    "edc.transport.webhook": ("adapters", "errors", "options", "times", "transport"),
     "edc.transport.sockets": ("errors", "transport"),
     "edc.transport.websocket": (
         *("adapters", "errors", "staleness", "transport", "transport.conversation"),
@@ -80,7 +82,7 @@ SEES = {
     "edc.binance_wire": (
         *("adapters", "errors", "events", "fields", "rows", "times", "transport"),
     ),
-    "edc.rows": ("adapters", "errors", "events", "fields", "symbols", "transport"),
+    "edc.rows": ("errors", "events", "fields", "history", "symbols", "transport"),
     "edc.symbols": ("adapters", "errors", "events", "wire"),
     "edc.transport.with_websockets": ("errors", "transport", "transport.sockets"),
     "edc.transport.with_picows": ("errors", "transport", "transport.sockets"),
@@ -107,14 +109,14 @@ SEES = {
     "edc.relay": ("adapters", "errors", "logs", "retry", "transport"),
     "edc.lines": ("events", "metrics", "times", "transport", "wire"),
     "edc.reach": ("events", "ledger", "lines", "metrics", "queues", "times", "watermarks"),
-    "edc.holes": ("adapters", "events", "ledger", "lines", "reach", "sequences", "wire"),
+    "edc.holes": ("events", "history", "ledger", "lines", "reach", "sequences", "wire"),
     "edc.unsubscribed": ("events", "ledger", "lines", "logs", "metrics", "reach"),
     "edc.shortway": (
         *("events", "holes", "lines", "metrics", "queues", "reach", "transport", "wire"),
     ),
     "edc.ingest": (
-        *("adapters", "deadletters", "errors", "events", "holes", "latency", "ledger", "lines"),
-        *("logs", "metrics", "queues", "reach", "sequences", "shortway", "transport"),
+        *("adapters", "deadletters", "errors", "events", "history", "holes", "latency", "ledger"),
+        *("lines", "logs", "metrics", "queues", "reach", "sequences", "shortway", "transport"),
         *("unsubscribed", "untimed", "watermarks"),
     ),
     "edc.spool": ("errors", "events", "files"),
@@ -195,9 +197,11 @@ SEES = {
     ),
     # The daemon.
     "edc.explain": ("errors",),
-    "edc.settings": ("adapters", "bus.settings", "events", "explain", "queues", "times"),
+    "edc.settings": ("bus.settings", "events", "explain", "options", "queues", "times"),
     "edc.config": ("errors", "explain", "logs", "settings"),
-    "edc.plan": ("adapters", "errors", "events", "explain", "listing", "logs", "settings"),
+    "edc.plan": (
+        *("adapters", "errors", "events", "explain", "listing", "logs", "options", "settings"),
+    ),
     "edc.listing": ("adapters", "events", "symbols", "transport"),
     "edc.instruments": ("adapters", "errors", "files", "listing", "times", "transport.fetch"),
     "edc.control": ("errors", "logs"),
@@ -213,8 +217,8 @@ SEES = {
     "edc.health": ("alerts", "deliver", "metrics", "parts"),
     "edc.held": ("events", "seal", "sinks", "spool"),
     "edc.healing": (
-        *("adapters", "errors", "events", "held", "ingest", "ledger", "logs", "plan", "retry"),
-        *("times", "transport.fetch"),
+        *("adapters", "errors", "events", "held", "history", "ingest", "ledger", "logs", "plan"),
+        *("retry", "times", "transport.fetch"),
     ),
     "edc.feeds": (
         *("adapters", "errors", "healing", "ingest", "instruments", "listing", "logs", "markets"),
@@ -276,7 +280,8 @@ SEES = {
     "edc.simulator.tiingo": ("simulator.market", "simulator.polled", "simulator.tape"),
     "edc.simulator.__main__": ("simulator.tiingo",),
     "edc.demo": (
-        *("adapters", "errors", "settings", "simulator", "simulator.tiingo", "simulator.venue"),
+        *("adapters", "errors", "options", "settings", "simulator", "simulator.tiingo"),
+        "simulator.venue",
     ),
     "edc.live": (
         *("audit.verdict", "audit.coverage", "budget", "inspection", "logs", "online", "times"),
@@ -287,7 +292,7 @@ SEES = {
     ),
     "edc.cli.beginning": (
         *("adapters", "cli.completion", "cli.terminal", "config", "demo", "errors", "explain"),
-        "plan",
+        *("options", "plan"),
     ),
     "edc.cli.planning": (
         *("audit.verdict", "budget", "cli.terminal", "config", "errors", "live", "plan"),
@@ -345,7 +350,7 @@ HOMES = {
     "picows": ("edc.transport",),
     "prometheus_client": ("edc.exposition", "edc.server", "edc.together"),
     "pydantic": (
-        *("edc.adapters", "edc.bus.settings", "edc.config", "edc.explain", "edc.plan"),
+        *("edc.bus.settings", "edc.config", "edc.explain", "edc.options", "edc.plan"),
         "edc.settings",
     ),
     "pydantic_settings": ("edc.config", "edc.settings"),

@@ -9,98 +9,38 @@ that it has dropped something, Fatal where the vendor refuses what only the oper
 Retriable where the vendor asks for another try. Where the vendor wants to be answered, or says what
 it accepts, the adapter converses (`Converses`).
 
+What the config may say has a file of its own (`edc.options`), and so has what an adapter offers for
+filling gaps (`edc.history`); an adapter finds both here too.
+
 Sockets, reconnects, queues, files and counters belong to others. Packages outside edc add vendors
 through the entry-point group `edc.adapters`; one is imported only when the config names it.
 """
 
 import importlib
 import pkgutil
-import re
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from ipaddress import ip_network
-from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Protocol, cast, runtime_checkable
-
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from typing import Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from edc.errors import EdcError
 from edc.events import Event
-from edc.times import parse_duration
+from edc.history import HasHistory as HasHistory
+from edc.history import HasNumberedIds as HasNumberedIds
+from edc.history import HasOverlap as HasOverlap
+from edc.history import HasSpans as HasSpans
+from edc.history import Hole as Hole
+from edc.options import Duration as Duration
+from edc.options import FeedOptions as FeedOptions
+from edc.options import HttpUrl as HttpUrl
+from edc.options import Networks as Networks
+from edc.options import SecretVendorOptions as SecretVendorOptions
+from edc.options import Strict as Strict
+from edc.options import VendorOptions as VendorOptions
+from edc.options import WebhookOptions as WebhookOptions
+from edc.options import WebsocketUrl as WebsocketUrl
 from edc.transport import Frame, Request
 from edc.wire import Short
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""Seconds, written as `"200ms"`, `"60s"`, `"5m"`."""
-
-
-def _network(text: str) -> str:
-    try:
-        ip_network(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is no address; write one like 10.1.2.3 or 10.0.0.0/8") from None
-    return text
-
-
-def _address_of(*schemes: str) -> AfterValidator:
-    """Accepts URLs of these schemes, and gives them back without a slash at the end."""
-
-    def check(url: str) -> str:
-        if not re.fullmatch(rf"({'|'.join(schemes)})://[^\s/]+(/\S*)?", url):
-            raise ValueError(f"{url!r} is no such url; write one like {schemes[-1]}://host")
-        return url.rstrip("/")
-
-    return AfterValidator(check)
-
-
-Networks = Annotated[str, AfterValidator(_network)]
-"""An address, or a network like `10.0.0.0/8`."""
-WebsocketUrl = Annotated[str, _address_of("ws", "wss")]
-HttpUrl = Annotated[str, _address_of("http", "https")]
-
-
-class Strict(BaseModel):
-    """Settings: frozen, and an unknown key is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class VendorOptions(Strict):
-    """What every `[vendors.NAME]` may say; a vendor adds its own."""
-
-    adapter: str | None = Field(None, description="the adapter, where NAME is not its name")
-    url: WebsocketUrl | None = None
-    rest_url: HttpUrl | None = None
-    api_key: SecretStr | None = None
-    api_key_file: Path | None = None
-
-
-class SecretVendorOptions(VendorOptions):
-    """The same, of a vendor that gives a secret beside the key."""
-
-    api_secret: SecretStr | None = None
-    api_secret_file: Path | None = None
-
-
-class FeedOptions(Strict):
-    """What every `[feeds.NAME]` says; a vendor adds its own."""
-
-    vendor: str
-    channel: str
-    symbols: dict[str, tuple[str, ...]]
-    stale_after: Duration | None = Field(
-        None, gt=0, description="reconnect after this long without data in an open market"
-    )
-    first_data_within: Duration | None = Field(
-        None, gt=0, description="the same from subscribing, or the open, to the first data"
-    )
-    connections: int = Field(
-        1, ge=1, le=4, description="take the same stream so many times, and keep one of each event"
-    )
-    required: bool = Field(
-        default=True, description="the daemon is not ready (/readyz) while this feed is not"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,74 +206,6 @@ class Sifts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Events of a symbol that are missing, as the ledger knows it.
-
-    `after` and `before` are the `sequence` of the neighbours that are there; None where there is
-    none, or where the venue does not number its trades. Times are ns since the epoch.
-    """
-
-    symbol: str
-    after: int | None
-    before: int | None
-    started_at: int
-    ended_at: int
-    event_type: str = "trade"
-
-
-@runtime_checkable
-class HasHistory(Protocol):
-    """An adapter whose vendor tells by REST what a gap has missed; `decode` reads the answers."""
-
-    history_every: float
-    """Seconds between two requests, so that the vendor's limit is kept."""
-
-    def page(self, hole: Hole, last: Sequence[Event] | None) -> Request | None:
-        """The next request for what is missing in `hole`; None where there is nothing more to ask.
-
-        `last` is what came of the one before, None for the first.
-        """
-        ...
-
-
-@runtime_checkable
-class HasSpans(HasHistory, Protocol):
-    """History that is asked by time, since nothing is numbered: each silence of a feed is a hole.
-
-    Of what comes back, that is missing of which the lake has no event with the same id; without
-    ids, none with the same time and prices.
-    """
-
-    spans: Sequence[tuple[str, str]]
-    """Event type and symbol of all that a silence has missed. Empty where that is not known."""
-
-
-@runtime_checkable
-class HasNumberedIds(HasSpans, Protocol):
-    """The same of a vendor whose ids are unique only together with a trade's `sequence`."""
-
-    ids_are_numbered: Literal[True]
-
-
-@runtime_checkable
-class HasOverlap(HasSpans, Protocol):
-    """The same of trades with ids: more than the silence is asked for, and ids tell what is new."""
-
-    overlap: float
-    """Seconds before the silence that are asked for too: a trade may have come behind quotes that
-    are younger."""
-    coarse: float
-    """Seconds that the times of history may be cut off by."""
-    confirms: bool
-    """It is not sure that history has the ids that are pushed: nothing of it is taken unless some
-    of them are known."""
-
-    def reaches(self, hole: Hole, last: Sequence[Event], asked_ns: int) -> bool:
-        """True where the answers leave out nothing of a hole; `last` is the last of them."""
-        ...
-
-
 @runtime_checkable
 class HasHeaders(Protocol):
     """A websocket adapter whose vendor wants to see headers in the handshake."""
@@ -391,24 +263,6 @@ class HasPace(Protocol):
 
     request_every: float
     """Seconds from one request of a round to the next."""
-
-
-class WebhookOptions(FeedOptions):
-    """What every feed that is posted to us says: how its sender proves itself, and how much it may.
-
-    The secret is the vendor's key. `hmac`: a signature of the time and the body; `header`: the
-    secret itself in a header; `path`: the secret as the last part of the URL, for senders that can
-    do neither.
-    """
-
-    auth: Literal["hmac", "header", "path"] = "hmac"
-    header: str | None = Field(None, pattern=r"^[A-Za-z0-9-]{1,64}$")
-    tolerance: Duration = Field(300.0, gt=0, description="how old a signature may be")
-    allow: tuple[Networks, ...] = Field((), description="addresses that may send; all if empty")
-    proxies: tuple[Networks, ...] = Field(
-        (), description="addresses whose X-Forwarded-For is believed"
-    )
-    most_per_second: float = Field(50.0, gt=0)
 
 
 class WebhookAdapter(Adapter, Protocol):

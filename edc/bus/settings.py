@@ -16,9 +16,9 @@ from urllib.parse import unquote
 
 from pydantic import ByteSize, Field, SecretStr
 
-from edc.adapters import Duration, Strict
 from edc.errors import ConfigError
 from edc.logs import redact
+from edc.options import Duration, Strict
 
 SCHEMES = {"kafka": 9092, "amqp": 5672, "redis": 6379, "nats": 4222}
 """With the port of each, where the URL names none."""

@@ -12,12 +12,13 @@ from zoneinfo import available_timezones
 import typer
 
 from edc import adapters, demo
-from edc.adapters import SecretVendorOptions, Vendor
+from edc.adapters import Vendor
 from edc.cli import completion
 from edc.cli.terminal import DEFAULT_CONFIG, ConfigOption, errors, out
 from edc.config import load
 from edc.errors import ConfigError
 from edc.explain import nearest
+from edc.options import SecretVendorOptions
 from edc.plan import key_variable, plan_feeds, secret_variable
 
 _STAND_IN = "a-key-that-is-only-there-while-this-file-is-checked"

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from edc.adapters import FeedPlan, WebhookAdapter, WebhookOptions
+from edc.adapters import FeedPlan, WebhookAdapter
 from edc.errors import EdcError, Retriable, Skippable
+from edc.options import WebhookOptions
 from edc.times import SECOND
 from edc.transport import Frame, Receiver
 
