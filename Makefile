@@ -12,7 +12,7 @@ help: ## list the commands
 
 setup: $(READY) ## make .venv, with edc and the tools to develop it
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml edc/speedups.c
 	@$(PYTHON) -c 'import sys; sys.exit("edc needs Python 3.11 or newer; try: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
@@ -51,4 +51,4 @@ fix: $(READY) ## format, and mend what ruff can mend
 	$(BIN)/ruff format .
 
 clean: ## remove .venv, caches and the demo's data
-	rm -rf $(VENV) .bench-env .brokers-env data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf $(VENV) build edc/*.so .bench-env .brokers-env data-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -14,9 +14,9 @@ says whose turn it is on a busy processor. What ingest knows of a feed has a fil
 connections), reach (how far it has got), holes (numbers that were left out), unsubscribed (symbols
 that do not come). What becomes of files later: upkeep (merged, removed, set aside), audit (is it
 all there?). A feed's commonest frames take a short way (wire): they pass the queue as they came
-(shortway), and chunks makes columns of the text of many (forms). What is said to vendors besides
-data: transport/conversation; how one connection follows another: relay; how gaps are filled:
-healing. Where collectors and stores are apart, a broker is between spool and lake: bus (the
+(shortway), and chunks makes columns of the text of many (forms), in C where a compiler was at hand
+(speedups.c). What is said to vendors besides data: transport/conversation; how one connection
+follows another: relay; how gaps are filled: healing. Where collectors and stores are apart, a broker is between spool and lake: bus (the
 contract), roles, consumer.
 """
 

@@ -15,7 +15,12 @@ import msgspec
 import polars as pl
 
 from edc.events import Origin, Values, schema, table
-from edc.forms import Cells, Form, lines
+from edc.forms import Cells, Form
+
+try:
+    from edc.speedups import part
+except ImportError:  # there was no compiler
+    from edc.parting import part
 
 Columns = Callable[[Cells], Mapping[str, Values]]
 """From the fields of messages to the columns of their rows. Those of the connection, of the symbol
@@ -79,23 +84,30 @@ class Parted(NamedTuple):
     received: int
 
 
+class Seam(NamedTuple):
+    """Between two messages of one frame; and how a frame with but one of them ends and begins."""
+
+    between: bytes
+    end: bytes
+    begin: bytes
+
+
+_SEAMLESS = Seam(b"", b"", b"")
+
+
 class Short:
     """Which frames go the short way: those of which the byte `at` is among the keys.
 
     That tells one table's frames from another's at the cost of a byte; whether they are what they
-    seem is proven when the rows are made. Where a frame holds many messages, `apart` makes of
-    frames, one a line, as many as there are messages, which say the same.
+    seem is proven when the rows are made. Where a frame holds many messages, `seam` says how to
+    make as many frames of it, which say the same.
     """
 
-    def __init__(
-        self,
-        at: int,
-        wires: Mapping[int, Wire],
-        apart: Callable[[bytes], bytes] | None = None,
-    ) -> None:
+    def __init__(self, at: int, wires: Mapping[int, Wire], seam: Seam = _SEAMLESS) -> None:
         self._at = at
         self._wires = wires
-        self._apart = apart
+        self._keys = bytes(wires)
+        self._seam = seam
 
     def parted(self, frames: Sequence[bytes]) -> Parted:
         """The frames of a read. Raises LookupError where one goes the long way: then all do.
@@ -103,26 +115,9 @@ class Short:
         They are joined at once, while the processor still has them at hand: to do it later, with
         those of many reads, costs several times as much.
         """
-        received = 0
-        if self._apart is not None:
-            received = sum(map(len, frames))
-            frames = self._apart(_lines(frames)).split(b"\n")
-        at = self._at
-        found: dict[Wire, list[bytes]] = {wire: [] for wire in self._wires.values()}
-        append = {key: found[wire].append for key, wire in self._wires.items()}
-        for frame in frames:
-            append[frame[at]](frame)
-        parts = [Part(wire, _lines(some), len(some)) for wire, some in found.items() if some]
-        received = received or sum(len(part.text) - part.size + 1 for part in parts)
-        return Parted(parts, frames[-1], received)
-
-
-def _lines(frames: Sequence[bytes]) -> bytes:
-    """Frames, one a line. Raises LookupError where one has lines of its own."""
-    text = b"\n".join(frames)
-    if text.count(b"\n") >= len(frames):
-        raise LookupError("a frame of several lines")
-    return text
+        parts, latest, received = part(frames, self._at, self._keys, *self._seam)
+        of = self._wires
+        return Parted([Part(of[key], text, size) for key, text, size in parts], latest, received)
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -161,20 +156,19 @@ def wire_rows(
     """
     wire, sizes = batches[0].wire, [batch.size for batch in batches]
     text = b"\n".join([batch.text for batch in batches])
-    column, whole = lines(text, sum(sizes)), text
-    left = pl.DataFrame({"line": column, "batch": _numbered(sizes)}).with_row_index("row")
+    left = pl.DataFrame({"batch": _numbered(sizes)}).with_row_index("row")
     parts, rows = [], []
-    for form, columns in _likeliest_first(wire.forms, column.head(1)):
+    for form, columns in _likeliest_first(wire.forms, text):
         if left.is_empty():
             break
-        fits = form.fits(left["line"])
-        if not fits.any():
+        fits, cells, text = form.read(text, len(left))
+        if fits is None:
+            some, left = left, left.clear()
+        else:
+            some, left = left.filter(fits), left.filter(~fits)
+        if some.is_empty():
             continue
-        some, left = (left, left.clear()) if fits.all() else (left.filter(fits), left.filter(~fits))
-        if len(some) < len(column):
-            whole = str(some["line"].str.join("\n")[0]).encode()
-        cells = form.cells(whole)
-        cells["received_ns"] = _of_batch(batches, some["batch"], "received_ns")
+        cells = {**cells, "received_ns": _of_batch(batches, some["batch"], "received_ns")}
         made = {**columns(cells), **_spelled(batches, some["batch"], cells[wire.named_by])}
         parts.append(_frame(wire.event_type, batches, some["batch"], cells, made, timezone))
         rows.append(some)
@@ -259,10 +253,13 @@ def _numbered(sizes: Sequence[int]) -> pl.Series:
 
 
 def _likeliest_first(
-    forms: Sequence[tuple[Form, Columns]], first: pl.Series
+    forms: Sequence[tuple[Form, Columns]], text: bytes
 ) -> Sequence[tuple[Form, Columns]]:
     """Forms that the first frame has come first: a feed mostly sends what it has just sent."""
-    return sorted(forms, key=lambda each: not each[0].fits(first).any()) if forms[1:] else forms
+    if not forms[1:]:
+        return forms
+    first = text[: text.find(b"\n") % (len(text) + 1)]
+    return sorted(forms, key=lambda each: bool(each[0].read(first, 1).rest))
 
 
 def renamed(column: pl.Series, meaning: Mapping[str, str]) -> Values:

@@ -1,36 +1,59 @@
-"""Forms: a text has one or it has not, and its fields are read to the last digit."""
+"""Forms: a text has one or it has not, and its fields are read to the last digit.
+
+All of it holds for both who read them: `Scanner`, in C, and `Cutter`, by Polars.
+"""
 
 import json
 import struct
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
-from edc.forms import Form, lines
+from edc import parting, speedups, wire
+from edc.cutting import Cutter, lines
+from edc.forms import Form, Read, Reader
+from edc.scanning import Scanner
+from edc.times import parse_iso
 
 PROPERTY = settings(max_examples=200, deadline=None, derandomize=True)
-FORM = Form(
+PATTERN = (
     '{"s":"<name:word>","x":<x:real>,"y":<y:real?>,"p":"<p:decimal>","n":<n:integer>,"m":<m:flag>}'
 )
 GOOD = '{"s":"btc-usd","x":1.5,"y":null,"p":"0.10","n":7,"m":true}'
+by_both = pytest.mark.parametrize("by", [Scanner, Cutter])
 
 
-def cells(*texts: str) -> dict[str, list[object]]:
-    return {name: each.to_list() for name, each in FORM.cells("\n".join(texts).encode()).items()}
+def read(by: Reader, *texts: str, pattern: str = PATTERN) -> Read:
+    return Form(pattern, by).read("\n".join(texts).encode(), len(texts))
 
 
-def fits(text: str) -> bool:
-    (found,) = FORM.fits(pl.Series([text]))
-    return bool(found)
+def cells(by: Reader, *texts: str, pattern: str = PATTERN) -> dict[str, list[object]]:
+    """Of texts that all have the form."""
+    found = read(by, *texts, pattern=pattern)
+    assert found.fits is None
+    assert found.rest == b""
+    return {name: each.to_list() for name, each in found.cells.items()}
 
 
-def test_the_fields_of_a_text() -> None:
+def fits(by: Reader, text: str, pattern: str = PATTERN) -> bool:
+    found = read(by, text, pattern=pattern)
+    assert found.rest == (b"" if found.fits is None else text.encode())
+    return found.fits is None
+
+
+def test_the_extension_is_what_is_used() -> None:
+    assert Form(PATTERN).by is Scanner
+    assert vars(wire)["part"] is speedups.part
+
+
+@by_both
+def test_the_fields_of_a_text(by: Reader) -> None:
     other = '{"s":"A.b:c/_1","x":-0.0,"y":1e-7,"p":"12","n":999999999999999999,"m":false}'
-    assert fits(GOOD)
-    assert fits(other)
-    assert cells(GOOD, other) == {
+    assert cells(by, GOOD, other) == {
         "name": ["btc-usd", "A.b:c/_1"],
         "x": [1.5, -0.0],
         "y": [None, 1e-7],
@@ -40,6 +63,45 @@ def test_the_fields_of_a_text() -> None:
     }
 
 
+@by_both
+def test_texts_that_have_the_form_are_read_and_the_others_handed_back(by: Reader) -> None:
+    texts = ["", GOOD, GOOD.replace("7", "8"), "{}", GOOD.replace("btc", "b" * 20), GOOD + "}"]
+
+    found = read(by, *texts)
+
+    assert found.fits is not None
+    assert found.fits.to_list() == [False, True, True, False, True, False]
+    assert found.cells["n"].to_list() == [7, 8, 7]
+    assert found.cells["name"].to_list() == ["btc-usd", "btc-usd", "b" * 20 + "-usd"]
+    assert found.cells["y"].to_list() == [None, None, None]
+    assert found.rest == b"\n{}\n" + GOOD.encode() + b"}"
+
+
+@by_both
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_another_number_of_texts_than_was_said_is_refused(by: Reader, number: int) -> None:
+    with pytest.raises(ValueError, match=r"lines"):
+        Form(PATTERN, by).read(f"{GOOD}\n{GOOD}".encode(), number)
+
+
+@by_both
+@pytest.mark.parametrize("size", [0, 1, 11, 12, 13, 4000])
+def test_a_text_is_read_whatever_its_length(by: Reader, size: int) -> None:
+    texts = ["a" * size, "b" * 12, "~" * size]
+    found = cells(by, *(f'["{each}"]' for each in texts), pattern='["<t:text>"]')
+    assert found == {"t": texts}
+
+
+@by_both
+def test_what_is_not_kept_is_proven_all_the_same(by: Reader) -> None:
+    pattern = '["<_a:word>",<_b:real>,<c:integer>,<_d:flag>,"<_e:zulu>",<_f:real?>]'
+    good = '["a",1.5,7,true,"2026-02-13T18:09:22Z",null]'
+    assert cells(by, good, pattern=pattern) == {"c": [7]}
+    for this, becomes in (('"a"', '""'), ("1.5", "1."), ("true", "t"), ("22Z", "22"), ("null", "")):
+        assert not fits(by, good.replace(this, becomes), pattern)
+
+
+@by_both
 @pytest.mark.parametrize(
     ("this", "becomes"),
     [
@@ -58,10 +120,10 @@ def test_the_fields_of_a_text() -> None:
         ('"n":7,"m":true', '"m":true,"n":7'),
     ],
 )
-def test_what_differs_in_a_letter_has_not_the_form(this: str, becomes: str) -> None:
+def test_what_differs_in_a_letter_has_not_the_form(by: Reader, this: str, becomes: str) -> None:
     changed = GOOD.replace(this, becomes, 1)
     assert changed != GOOD
-    assert not fits(changed)
+    assert not fits(by, changed)
 
 
 def bits(number: float) -> bytes:
@@ -95,43 +157,118 @@ JSON_NUMBERS = (
 )
 
 
+@by_both
 @PROPERTY
 @given(st.lists(JSON_NUMBERS, min_size=1, max_size=20))
-def test_a_number_is_the_nearest_double(texts: list[str]) -> None:
-    form = Form("[<alone:real>,<last:real?>]")
+def test_a_number_is_the_nearest_double(by: Reader, texts: list[str]) -> None:
     both = [f"[{text},{text}]" for text in texts]
-    assert form.fits(pl.Series(both)).all()
-    found = form.cells("\n".join(both).encode())
+    found = read(by, *both, pattern="[<alone:real>,<last:real?>]")
+    assert found.fits is None
     want = [bits(float(text)) for text in texts]
-    assert [bits(number) for number in found["alone"]] == want
-    assert [bits(number) for number in found["last"]] == want
+    assert [bits(number) for number in found.cells["alone"]] == want
+    assert [bits(number) for number in found.cells["last"]] == want
 
 
+@by_both
 @PROPERTY
 @given(st.lists(st.decimals(0, 10**18, allow_nan=False), min_size=1, max_size=20))
-def test_a_decimal_is_the_nearest_double(numbers: list[object]) -> None:
+def test_a_decimal_is_the_nearest_double(by: Reader, numbers: list[object]) -> None:
     texts = [f"{number:f}" for number in numbers]
-    found = Form('["<p:decimal>"]').cells("\n".join(f'["{each}"]' for each in texts).encode())
-    assert [bits(each) for each in found["p"]] == [bits(float(each)) for each in texts]
+    found = read(by, *(f'["{each}"]' for each in texts), pattern='["<p:decimal>"]')
+    assert [bits(each) for each in found.cells["p"]] == [bits(float(each)) for each in texts]
 
 
+DAMAGE = st.text(alphabet='{}[],:"\\eE+-.0123456789 nultrsaxfZT', max_size=30)
+
+
+@by_both
 @PROPERTY
-@given(st.text(alphabet='{}[],:"\\eE+-.0123456789 nultrsaxf\n', max_size=30), st.integers(0, 70))
-def test_what_has_the_form_is_json_with_the_same_values(change: str, at: int) -> None:
+@given(DAMAGE, st.integers(0, 70))
+def test_what_has_the_form_is_json_with_the_same_values(by: Reader, change: str, at: int) -> None:
     text = GOOD[:at] + change + GOOD[at + len(change) :]
-    if "\n" in text or not fits(text):
+    if not fits(by, text):
         return
     told = json.loads(text)
     want = [told["s"], told["x"], told["y"], float(told["p"]), told["n"], told["m"]]
-    assert [value for (value,) in cells(text).values()] == want
+    assert list(cells(by, text).values()) == [[value] for value in want]
 
 
-@pytest.mark.parametrize("number", ["1.1e300", "-1e301", "1e999"])
-def test_a_number_that_is_too_great_means_nothing(number: str) -> None:
-    text = GOOD.replace("1.5", number)
-    assert fits(text)
-    with pytest.raises(ValueError, match="too great"):
-        cells(GOOD, text)
+@by_both
+@pytest.mark.parametrize("number", ["1.1e300", "-1e301", "1e999", "1" + "0" * 301])
+def test_a_number_that_is_too_great_means_nothing(by: Reader, number: str) -> None:
+    try:
+        found = read(by, GOOD, GOOD.replace("1.5", number))
+    except ValueError as error:
+        assert "too great" in str(error)  # noqa: PT017 - either is right
+    else:
+        assert found.fits is not None
+        assert found.fits.to_list() == [True, False]
+
+
+MOMENTS = st.one_of(
+    st.datetimes().map(lambda moment: moment.strftime("%Y-%m-%dT%H:%M:%S")),
+    st.sampled_from(
+        [
+            *("1678-01-01T00:00:00", "2261-12-31T23:59:59", "1677-12-31T23:59:59"),
+            *("2262-01-01T00:00:00", "2024-02-29T00:00:00", "2023-02-29T00:00:00"),
+            *("1900-02-29T00:00:00", "2000-02-29T23:59:59", "2026-04-31T00:00:00"),
+            *("2026-00-10T00:00:00", "2026-13-10T00:00:00", "2026-01-00T00:00:00"),
+            *("2026-01-01T24:00:00", "2026-01-01T23:60:00", "2026-12-31T23:59:60"),
+            *(
+                "2026-01-01 00:00:00",
+                "2026-1-01T00:00:00",
+                "2026-01-01T00:00",
+                "0000-01-01T00:00:00",
+            ),
+        ]
+    ),
+)
+FRACTIONS = st.from_regex(r"\A(\.[0-9]{0,10})?\Z") | st.from_regex(r"\A\.[0-9]{6}\Z")
+ZONES = st.sampled_from(
+    ["Z", "+00:00", "-05:30", "+14:00", "+23:59", "+24:00", "+05:60", "", "z", "+0500", "-00:00"]
+)
+
+
+@by_both
+@PROPERTY
+@given(MOMENTS, FRACTIONS, ZONES, st.sampled_from(["iso", "zulu"]))
+def test_a_time_is_read_as_it_is_alone_or_not_at_all(
+    by: Reader, moment: str, fraction: str, zone: str, kind: str
+) -> None:
+    time = moment + fraction + zone
+    try:
+        found = read(by, f'["{time}"]', pattern=f'["<t:{kind}>"]')
+    except ValueError:
+        found = Read(pl.Series([False]), {}, b"")
+    try:
+        want = parse_iso(time)
+    except ValueError:
+        assert found.fits is not None
+        return
+    odd = "+05:60" if by is Scanner else ""  # read alone, as six hours
+    usual = "T" in moment and (len(fraction) == 7 if kind == "iso" else zone == "Z")
+    assert (found.fits is None) == (usual and zone != odd)
+    if found.fits is None:
+        assert found.cells["t"].to_list() == [want]
+
+
+@PROPERTY
+@given(st.lists(st.tuples(DAMAGE, st.integers(0, 70)) | st.none(), min_size=1, max_size=12))
+def test_both_read_the_same_of_many_texts(damages: list[tuple[str, int] | None]) -> None:
+    texts = []
+    for damage in damages:
+        change, at = damage or ("", 0)
+        texts.append(GOOD[:at] + change + GOOD[at + len(change) :])
+
+    scanned, cut = read(Scanner, *texts), read(Cutter, *texts)
+
+    assert scanned.rest == cut.rest
+    assert (scanned.fits is None) == (cut.fits is None)
+    if scanned.fits is not None and cut.fits is not None:
+        assert scanned.fits.to_list() == cut.fits.to_list()
+        if not scanned.fits.any():
+            return
+    assert_frame_equal(pl.DataFrame(scanned.cells), pl.DataFrame(cut.cells), check_exact=True)
 
 
 def test_lines_are_counted() -> None:
@@ -140,3 +277,57 @@ def test_lines_are_counted() -> None:
         lines(b"a\nb\nc", 2)
     with pytest.raises(pl.exceptions.PolarsError):
         lines(b"a\n\xff", 2)
+
+
+PIECES = st.lists(st.sampled_from([b"a", b"k", b"key", b"},{", b"\n", b"[", b""]), max_size=6)
+
+
+@PROPERTY
+@given(
+    st.lists(PIECES.map(b"".join), max_size=6),
+    st.integers(-4, 4),
+    st.sampled_from([b"k", b"ak", b"", b"[ka"]),
+    st.sampled_from([(b"", b"", b""), (b"},{", b"}]", b"[{"), (b"a", b"", b"k")]),
+)
+def test_frames_are_parted_alike_in_c_and_in_python(
+    frames: list[bytes], at: int, keys: bytes, seam: tuple[bytes, bytes, bytes]
+) -> None:
+    try:
+        want = parting.part(frames, at, keys, *seam)
+    except LookupError:
+        with pytest.raises(LookupError):
+            speedups.part(frames, at, keys, *seam)
+    else:
+        assert speedups.part(frames, at, keys, *seam) == want
+
+
+def test_messages_of_one_frame_are_parted_at_its_seams() -> None:
+    frames = [b'[{"T":"q",1},{"T":"t",2},{"T":"q",3}]', b'[{"T":"t",4}]']
+    seam = b'},{"T":"', b"}]", b'[{"T":"'
+    for part in (speedups.part, parting.part):
+        assert part(frames, 7, b"qt", *seam) == (
+            [
+                (ord("q"), b'[{"T":"q",1}]\n[{"T":"q",3}]', 2),
+                (ord("t"), b'[{"T":"t",2}]\n[{"T":"t",4}]', 2),
+            ],
+            b'[{"T":"t",4}]',
+            sum(map(len, frames)),
+        )
+        with pytest.raises(LookupError):
+            part([*frames, b'[{"T":"b"}]'], 7, b"qt", *seam)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (),
+        ((b"[", "word", True),),
+        ((b"[", None, False), (b"]", None, False)),
+        ((b"[", "number", True), (b"]", None, False)),
+        ((b"[", 7, True), (b"]", None, False)),
+        (["[", None, False],),
+    ],
+)
+def test_what_is_no_form_is_refused(steps: Any) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        speedups.read(steps, b"[]", 1)

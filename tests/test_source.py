@@ -33,8 +33,11 @@ SEES = {
     "edc.markets": ("times",),
     # The contracts, and those who keep them.
     "edc.transport": NOBODY,
-    "edc.forms": ("times",),
-    "edc.wire": ("events", "forms"),
+    "edc.cutting": ("times",),
+    "edc.scanning": ("cutting", "speedups"),
+    "edc.forms": ("cutting", "scanning"),
+    "edc.parting": (),
+    "edc.wire": ("events", "forms", "parting", "speedups"),
     "edc.transport.posting": ("retry", "transport", "transport.fetch", "transport.webhook"),
     "edc.options": ("times",),
     "edc.history": ("events", "transport"),

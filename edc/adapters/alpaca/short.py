@@ -13,7 +13,7 @@ import polars as pl
 from edc.events import Values
 from edc.forms import Cells, Form
 from edc.rows import Rows
-from edc.wire import Columns, Short, Wire, book
+from edc.wire import Columns, Seam, Short, Wire, book
 
 _MOST_CONDITIONS = 4
 _TRADE = '"x":"<x:text>","p":<p:real>,"s":<s:real>,'
@@ -28,8 +28,8 @@ _QUOTES = (
     f'[{_QUOTE}"t":"<t:zulu>",%s"z":"<_z:text>"}}]',
 )
 _KIND = len('[{"T":"')
-_NEXT = b'},{"T":"'
-"""Where one message ends and the next begins: within a text, the quotes would be escaped."""
+_SEAM = Seam(between=b'},{"T":"', end=b"}]", begin=b'[{"T":"')
+"""Found nowhere else: within a text, the quotes would be escaped."""
 
 
 def short_way(rows: Rows, lot: int) -> Short:
@@ -63,12 +63,7 @@ def short_way(rows: Rows, lot: int) -> Short:
         ord("t"): wire("trade", _forms(_TRADES, trades)),
         ord("q"): wire("quote", _forms(_QUOTES, quotes)),
     }
-    return Short(_KIND, wires, _apart)
-
-
-def _apart(arrays: bytes) -> bytes:
-    """Arrays, one a line: each message of them in an array of its own."""
-    return arrays.replace(_NEXT, b'}]\n[{"T":"')
+    return Short(_KIND, wires, _SEAM)
 
 
 def _forms(
