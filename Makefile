@@ -16,7 +16,8 @@ $(READY): pyproject.toml edc/speedups.c
 	@$(PYTHON) -c 'import sys; sys.exit("edc needs Python 3.11 or newer; try: make PYTHON=python3.12 setup" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/pip install --quiet --editable '.[fast,amqp,kafka,nats,redis,delta,objects,report]' --group dev
+	$(BIN)/pip install --quiet --quiet --editable '.[fast,amqp,kafka,nats,redis,delta,objects,report]' --group dev
+	@$(BIN)/python -c 'import edc.speedups' || echo 'edc works, but slower, without its extension in C; for that, install a C compiler (on Debian: gcc) and run: make clean setup'
 	@touch $@
 
 demo: $(READY) ## record 10 s of simulated market data and show the rows

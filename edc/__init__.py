@@ -16,8 +16,8 @@ that do not come). What becomes of files later: upkeep (merged, removed, set asi
 all there?). A feed's commonest frames take a short way (wire): they pass the queue as they came
 (shortway), and chunks makes columns of the text of many (forms), in C where a compiler was at hand
 (speedups.c). What is said to vendors besides data: transport/conversation; how one connection
-follows another: relay; how gaps are filled: healing. Where collectors and stores are apart, a broker is between spool and lake: bus (the
-contract), roles, consumer.
+follows another: relay; how gaps are filled: healing. Where collectors and stores are apart, a
+broker is between spool and lake: bus (the contract), roles, consumer.
 """
 
 from importlib.metadata import version
