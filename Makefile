@@ -17,7 +17,7 @@ $(READY): pyproject.toml edc/speedups.c
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/pip install --quiet --quiet --editable '.[fast,amqp,kafka,nats,redis,delta,objects,report]' --group dev
-	@$(BIN)/python -c 'import edc.speedups' || echo 'edc works, but slower, without its extension in C; for that, install a C compiler (on Debian: gcc) and run: make clean setup'
+	@$(BIN)/python -c 'import edc.speedups' 2>/dev/null || echo 'edc works, but slower, without its extension in C; for that, install a C compiler (on Debian: gcc) and run: make clean setup'
 	@touch $@
 
 demo: $(READY) ## record 10 s of simulated market data and show the rows
