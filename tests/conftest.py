@@ -21,7 +21,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             await pyfuncitem.obj(**arguments)
         for _ in range(20):  # what the test has closed is closed before the loop is
             await asyncio.sleep(0)

@@ -72,7 +72,7 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
 
 async def read_share(bus: Bus, share: Share = SHARE) -> Reader:
     """A reader, once the broker gives the share to this one."""
-    await until(lambda: (given := bus.assigned()) is None or share in given, within=40)
+    await until(lambda: (given := bus.assigned()) is None or share in given)
     async with asyncio.timeout(40):
         while True:
             try:
@@ -228,7 +228,7 @@ async def test_a_poison_message_is_put_with_the_dead_and_the_others_are_stored(
     async with opened(wanted) as bus:
         await bus.publish([*good, poison, *again])
         async with storing(bus, stats, tmp_path, wanted):
-            await until(lambda: stats.of("trade").consumed >= 2 * len(good) + 1, within=40)
+            await until(lambda: stats.of("trade").consumed >= 2 * len(good) + 1)
             await until(lambda: stats.of("trade").dead == 1)
         found = read(tmp_path / "lake", "trade")
 
@@ -260,7 +260,7 @@ async def test_what_could_not_be_acknowledged_is_read_again_and_then_is(
         sent = encode("trade", rows("trade"), chunks="a/1:1-1", encoding="arrow", partitions=2)
         async with storing(bus, stats, tmp_path, wanted):
             await bus.publish(sent)
-            await until(lambda: stats.errors["ack"] == 1, within=40)
+            await until(lambda: stats.errors["ack"] == 1)
             await until_lag(bus, 0)
         assert stats.errors["read"] == 1
         found = read(tmp_path / "lake", "trade")

@@ -23,15 +23,13 @@ from tests.harness import FAST, KEY, read, running, until
 from tests.tiingo_venue import TiingoVenue
 
 SECRET = "canary-secret-77d0"
-CALM = replace(FAST, socket=replace(FAST.socket, ping_timeout=5.0))
-"""A daemon in a hurry, but for answers to its pings: on a busy machine they take their time."""
 HURRIED = replace(
-    CALM,
-    socket=replace(CALM.socket, confirm_within=0.8),
+    FAST,
+    socket=replace(FAST.socket, confirm_within=0.8),
     silence=Pace(floor=0.4, ceiling=2.0, cure=0.1, look=1.0),
 )
 """A daemon that finds a mute vendor in less than a second."""
-PATIENT = replace(CALM)
+PATIENT = replace(FAST)
 """A daemon that waits as long as the vendors want."""
 LIBRARIES = ("picows", "websockets")
 
@@ -140,7 +138,7 @@ def daemon_of(
     *,
     library: str,
     key: str = KEY,
-    times: Times = CALM,
+    times: Times = FAST,
     connections: int = 1,
 ) -> Supervisor:
     """The daemon of one feed, connected to a venue."""
@@ -170,7 +168,7 @@ async def recording(
     *,
     faults: Faults | None = None,
     key: str = KEY,
-    times: Times = CALM,
+    times: Times = FAST,
     library: str = "picows",
     rate: float = 400.0,
     connections: int = 1,
@@ -477,7 +475,7 @@ async def test_a_frame_that_is_too_large_costs_the_connection_and_no_more(
 ) -> None:
     faults = Faults(insert={30: b" " * (20 << 20)})
     async with recording(case, tmp_path, faults=faults, library=library) as (venue, daemon):
-        await until(lambda: venue.connections >= 2, within=30)
+        await until(lambda: venue.connections >= 2)
         started = len(venue.heard)
         await until(lambda: len(venue.heard) > started + 20)
 
@@ -634,7 +632,7 @@ async def test_what_a_list_of_the_last_trades_has_no_more_is_told(
         before = {name: len(trades) for name, trades in venue.market.history.items()}
         venue.faults.handshakes = [503] * 10_000
         venue.cut()
-        await until(lambda: _has_traded(venue, before, 1.5 * listed), within=40)
+        await until(lambda: _has_traded(venue, before, 1.5 * listed))
         venue.faults.handshakes.clear()
         await until(lambda: stats(daemon).state == "live")
         await until(lambda: not runner.healing)

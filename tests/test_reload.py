@@ -41,9 +41,6 @@ from tests.harness import (
 )
 from tests.test_conformance import CASES, Case, assert_recorded, recording, stats
 
-CALM = replace(FAST, socket=replace(FAST.socket, ping_after=30.0, ping_timeout=30.0))
-"""A busy machine is no dead peer."""
-
 
 @pytest.fixture(autouse=True)
 def _open_markets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +55,7 @@ class Rig:
         self.vendors = dict(vendors)
         self.feeds = feeds
         self.more: dict[str, Any] = {}
-        self.daemon = Supervisor(*self.read(), times=CALM, reread=self.read)
+        self.daemon = Supervisor(*self.read(), times=FAST, reread=self.read)
 
     def read(self) -> Any:
         settings = Settings(
@@ -150,7 +147,7 @@ async def test_symbols_come_and_go_on_the_connection_that_stands(
         section = {**case.venue.feeds[case.feed], "symbols": _listing(list(names))}
         return _Narrowed(*narrowed, section)
 
-    async with recording(only(first), tmp_path, times=CALM, rate=150) as (venue, daemon):
+    async with recording(only(first), tmp_path, rate=150) as (venue, daemon):
 
         async def become(*names: tuple[str, str]) -> str:
             settings = daemon.settings.model_copy(
@@ -231,7 +228,7 @@ async def test_feeds_come_and_go_while_another_is_not_touched(tmp_path: Path) ->
         vendors = {"binance": steady.options(), "kraken": other.options()}
         rig = Rig(tmp_path, vendors, {"steady": crypto("binance", "btcusdt")})
         rig.more = {"backfill": {"within": "never"}}
-        rig.daemon = Supervisor(*rig.read(), times=CALM, reread=rig.read)
+        rig.daemon = Supervisor(*rig.read(), times=FAST, reread=rig.read)
         async with running(rig.daemon):
             await until(lambda: len(steady.heard) > 20)
 

@@ -137,7 +137,7 @@ async def test_what_is_collected_is_stored_and_both_say_so(tmp_path: Path) -> No
             end, beginning = store.bus, collector.bus
             assert end is not None
             assert beginning is not None
-            await until(lambda: end.stats.of("trade").rows == 2000, within=45)
+            await until(lambda: end.stats.of("trade").rows == 2000)
             await until(lambda: end.stats.of("trade").lag == 0)
             said = store.status()["bus"]
             assert isinstance(said, dict)

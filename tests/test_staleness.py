@@ -305,7 +305,7 @@ async def test_what_a_feed_has_taught_is_kept_when_the_connection_is_lost(tmp_pa
             assert runner._watchdogs[0] is watchdog
             await until(lambda: _learned(daemon) == 1.0)  # from the first look at the data on
             simulator.faults.mute = True
-            await until(lambda: runner.stats.disconnects["stale"] == 1, within=10)
+            await until(lambda: runner.stats.disconnects["stale"] == 1)
 
 
 async def test_a_feed_that_is_just_quiet_is_connected_anew_less_and_less(

@@ -165,7 +165,8 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed_by_its_missing_pong
     async with serving(simulator):
         server = await asyncio.start_server(relay, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        daemon = supervisor(write_config(tmp_path, f"ws://127.0.0.1:{port}"))
+        times = replace(FAST, socket=replace(FAST.socket, ping_timeout=0.3))
+        daemon = supervisor(write_config(tmp_path, f"ws://127.0.0.1:{port}"), times=times)
         async with running(daemon):
             await until(lambda: events_of(daemon) > 10)
             cut.set()

@@ -143,7 +143,7 @@ async def test_all_threads_of_a_daemon_but_the_loops_step_back(tmp_path: Path) -
     own = os.getpriority(os.PRIO_PROCESS, 0)
     daemon = Process("run", "--demo", cwd=tmp_path)
     pid = daemon.process.pid
-    await until(lambda: any(tmp_path.rglob("main/quote/*.arrow")), within=30)
+    await until(lambda: any(tmp_path.rglob("main/quote/*.arrow")))
 
     nice = niceness(pid)
 

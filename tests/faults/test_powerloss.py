@@ -98,7 +98,7 @@ async def test_a_disk_that_turns_read_only_loses_nothing_where_the_queue_blocks(
         await asyncio.sleep(1)  # the queue fills, the socket is not read
         assert recorder.process.process.poll() is None
         recorder.disk.writable()
-        await until(lambda: recorder.sent == EVENTS and recorder.rows() == EVENTS, within=40)
+        await until(lambda: recorder.sent == EVENTS and recorder.rows() == EVENTS)
 
         assert await recorder.stop() == 0
         assert recorder.rows() == EVENTS
@@ -133,7 +133,7 @@ async def test_a_mount_that_vanishes_gets_nothing_written_below_it(tmp_path: Pat
         assert recorder.process.process.poll() is None
         assert "gone: unmounted, moved or deleted" in recorder.process.output
         recorder.disk.mount()
-        await until(lambda: recorder.sent == EVENTS and recorder.rows() == EVENTS, within=40)
+        await until(lambda: recorder.sent == EVENTS and recorder.rows() == EVENTS)
 
         assert await recorder.stop() == 0
         assert recorder.rows() == EVENTS
