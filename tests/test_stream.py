@@ -14,7 +14,7 @@ from edc.transport import Request
 from edc.transport.sockets import MOST_BYTES
 from edc.transport.stream import StreamTransport
 from tests.harness import until
-from tests.test_transport import FAST, Collector
+from tests.test_transport import CALM, Collector
 
 
 class Streamed:
@@ -35,9 +35,9 @@ class Streamed:
 
 
 class Beating(Streamed):
-    """The same, of a vendor that is heard at least every third of a second."""
+    """The same, of a vendor that is heard at least every second and a half."""
 
-    beats_within = 0.3
+    beats_within = 1.5
 
 
 @asynccontextmanager
@@ -70,7 +70,7 @@ async def sending(*parts: bytes, status: int = 200, endless: bool = False) -> As
 def transport(url: str, silence: Silence | None = None) -> StreamTransport:
     adapter = Streamed(url, silence)
     watchdog = Watchdog(adapter.silence)
-    return StreamTransport(adapter, lambda: True, watchdog, FAST, lambda: 7)  # type: ignore[arg-type]
+    return StreamTransport(adapter, lambda: True, watchdog, CALM, lambda: 7)  # type: ignore[arg-type]
 
 
 async def ended(url: str, collector: Collector, silence: Silence | None = None) -> Exception:
@@ -123,8 +123,8 @@ async def test_a_vendor_with_heartbeats_that_has_none_is_gone_even_in_a_closed_m
     async with sending(b"one\n", endless=True) as url:
         adapter = Beating(url)
         watchdog = Watchdog(adapter.silence)
-        streamed = StreamTransport(adapter, lambda: False, watchdog, FAST)  # type: ignore[arg-type]
-        with pytest.raises(Retriable, match=r"not even a heartbeat for 0.3 s") as caught:
+        streamed = StreamTransport(adapter, lambda: False, watchdog, CALM)  # type: ignore[arg-type]
+        with pytest.raises(Retriable, match=r"not even a heartbeat for 1.5 s") as caught:
             await asyncio.wait_for(streamed.run(collector, asyncio.Event()), 10)
 
     assert caught.value.reason == "half_open"
@@ -133,12 +133,12 @@ async def test_a_vendor_with_heartbeats_that_has_none_is_gone_even_in_a_closed_m
 
 async def test_heartbeats_keep_a_stream_alive_in_a_closed_market() -> None:
     stopping = asyncio.Event()
-    async with sending(*[b"\n"] * 100, endless=True) as url:  # a line in a hundredth of a second
+    async with sending(*[b"\n"] * 10_000) as url:  # a line in a hundredth of a second
         adapter = Beating(url)
         watchdog = Watchdog(adapter.silence)
-        streamed = StreamTransport(adapter, lambda: False, watchdog, FAST)  # type: ignore[arg-type]
+        streamed = StreamTransport(adapter, lambda: False, watchdog, CALM)  # type: ignore[arg-type]
         run = asyncio.create_task(streamed.run(Collector(), stopping))
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(3.2)  # twice as long as one without them would live
         assert not run.done()
         stopping.set()
         await run
@@ -159,7 +159,7 @@ async def test_it_stops_when_it_is_told_to() -> None:
         task = asyncio.create_task(transport(url).run(collector, stopping))
         await until(lambda: collector.frames)
         stopping.set()
-        await asyncio.wait_for(task, 1.0)
+        await asyncio.wait_for(task, 10)
 
 
 async def test_without_room_nothing_more_is_read() -> None:
