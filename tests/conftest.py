@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def bounded() -> None:
+        # The loop's own warnings of slow steps are for quiet machines, and some tests read the log.
+        asyncio.get_running_loop().slow_callback_duration = math.inf
         async with asyncio.timeout(180):
             await pyfuncitem.obj(**arguments)
         for _ in range(20):  # what the test has closed is closed before the loop is
