@@ -103,13 +103,20 @@ class Cutter:
         self._columns: dict[str, pl.DataType] = {f"{at}": pl.String() for at in range(number + 1)}
         self._columns |= {f"{at}": cell.read_as for at, cell in self._cells.items()}
 
+    def has(self, text: bytes) -> bool:
+        """See `forms.Form.has`."""
+        return bool(self._fits(lines(text, 1)).all())
+
+    def _fits(self, texts: pl.Series) -> pl.Series:
+        rest = texts.str.slice(len(self._head)).str.contains(self._rest)
+        return rest & texts.str.starts_with(self._head)
+
     def read(
         self, texts: bytes, number: int
     ) -> tuple[pl.Series | None, dict[str, pl.Series], bytes]:
         """See `forms.Form.read`. Raises PolarsError where the texts are no UTF-8."""
         column = lines(texts, number)
-        rest = column.str.slice(len(self._head)).str.contains(self._rest)
-        fits = rest & column.str.starts_with(self._head)
+        fits = self._fits(column)
         if fits.all():
             return None, self._cut(texts), b""
         found, others = column.filter(fits), column.filter(~fits)

@@ -67,6 +67,10 @@ class Form:
         self.head = literals[0]
         self._reader = self.by(literals, fields)
 
+    def has(self, text: bytes) -> bool:
+        """True where a text, which is one line, has this form."""
+        return self._reader.has(text)
+
     def read(self, texts: bytes, number: int) -> Read:
         """The fields of those texts, one a line, that have this form.
 

@@ -25,7 +25,12 @@ class Scanner:
             ),
             (literals[-1].encode(), None, False),
         )
+        self._proven = tuple((literal, kind, False) for literal, kind, _ in self._steps)
         self._names = [(name, kind) for name, kind in fields if not name.startswith("_")]
+
+    def has(self, text: bytes) -> bool:
+        """See `forms.Form.has`."""
+        return read(self._proven, text, 1)[1] is None
 
     def read(
         self, texts: bytes, number: int

@@ -6,7 +6,7 @@
  * the interpreter is released while texts are read.
  */
 #define PY_SSIZE_T_CLEAN
-#define _GNU_SOURCE
+#define _GNU_SOURCE /* strtod_l */
 #include <Python.h>
 
 #include <float.h>
@@ -104,6 +104,25 @@ fill_letters(void)
         if (c >= ' ' && c <= '~' && !strchr("\"\\,", c))
             LETTERS[c] |= IN_TEXT;
     }
+}
+
+/* As memcmp == 0; most literals are a few letters, for which a call is half the work. */
+static inline bool
+is_same(const char *a, const char *b, size_t size)
+{
+    for (; size >= sizeof(uint64_t); size -= sizeof(uint64_t)) {
+        uint64_t first, second;
+        memcpy(&first, a, sizeof first);
+        memcpy(&second, b, sizeof second);
+        if (first != second)
+            return false;
+        a += sizeof first;
+        b += sizeof second;
+    }
+    for (; size > 0; size--)
+        if (*a++ != *b++)
+            return false;
+    return true;
 }
 
 static inline bool
@@ -326,7 +345,7 @@ static int
 read_line(Step *steps, const char *p, const char *end, Py_ssize_t row)
 {
     for (Step *step = steps;; step++) {
-        if (end - p < step->size || memcmp(p, step->literal, (size_t)step->size) != 0)
+        if (end - p < step->size || !is_same(p, step->literal, (size_t)step->size))
             return 0;
         p += step->size;
         const char *start = p;
@@ -757,6 +776,19 @@ put(Parting *to, const char *head, size_t head_size, const char *body, size_t bo
     return 1;
 }
 
+/* Where the next message begins, or NULL. The first letter of a seam is rare: that of a message's
+ * end. */
+static const char *
+find_seam(const Parting *to, const char *p, const char *end)
+{
+    while ((p = memchr(p, to->seam[0], (size_t)(end - p))) != NULL) {
+        if (end - p >= to->seam_size && is_same(p, to->seam, (size_t)to->seam_size))
+            return p;
+        p++;
+    }
+    return NULL;
+}
+
 /* All messages of a frame; as `put`, and 0 for a frame of several lines. */
 static int
 part_frame(Parting *to, const char *frame, size_t size)
@@ -766,7 +798,7 @@ part_frame(Parting *to, const char *frame, size_t size)
     const char *end = frame + size, *head = "";
     size_t head_size = 0;
     while (to->seam != NULL) {
-        const char *seam = memmem(frame, (size_t)(end - frame), to->seam, (size_t)to->seam_size);
+        const char *seam = find_seam(to, frame, end);
         if (seam == NULL)
             break;
         int done = put(to, head, head_size, frame, (size_t)(seam - frame), to->tail,

@@ -259,7 +259,7 @@ def _likeliest_first(
     if not forms[1:]:
         return forms
     first = text[: text.find(b"\n") % (len(text) + 1)]
-    return sorted(forms, key=lambda each: bool(each[0].read(first, 1).rest))
+    return sorted(forms, key=lambda each: not each[0].has(first))
 
 
 def renamed(column: pl.Series, meaning: Mapping[str, str]) -> Values:

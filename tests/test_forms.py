@@ -41,6 +41,7 @@ def cells(by: Reader, *texts: str, pattern: str = PATTERN) -> dict[str, list[obj
 
 def fits(by: Reader, text: str, pattern: str = PATTERN) -> bool:
     found = read(by, text, pattern=pattern)
+    assert Form(pattern, by).has(text.encode()) == (found.fits is None)
     assert found.rest == (b"" if found.fits is None else text.encode())
     return found.fits is None
 

@@ -81,7 +81,7 @@ def _forms(
 def _conditions(count: int, cells: Cells) -> pl.Series:
     """Those that say anything, joined by commas; null where none does."""
     codes = [cells[f"c{number}"] for number in range(count)]
-    if not any((code.str.strip_chars() == "").any() for code in codes):
+    if not any((code < "!").any() for code in codes):  # none is empty or begins with a blank
         return codes[0] if count == 1 else _joined(codes)
     told = [code.set(code.str.strip_chars() == "", None) for code in codes]
     return _told(_joined(told))
