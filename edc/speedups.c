@@ -138,7 +138,8 @@ static const double POWERS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 static const double GREATEST = 1e300;
-enum { MOST_EXACT_POWER = 22, MOST_DIGITS = 19, MOST_EXPONENT = 100000 };
+enum { MOST_EXACT_POWER = 22, MOST_DIGITS = 19 };
+static const int64_t MOST_EXPONENT = 1LL << 40; /* more than a text has digits */
 
 static const char *
 scan_real(const char *p, bool json, double *value)
@@ -147,7 +148,7 @@ scan_real(const char *p, bool json, double *value)
     bool negative = json && *p == '-';
     p += negative;
     uint64_t digits = 0;
-    int count = 0, scale = 0; /* of significant digits; the power of ten of the last one */
+    int64_t count = 0, scale = 0; /* of significant digits; the power of ten of the last one */
     if (*p == '0')
         p++;
     else if (is_digit(*p))
@@ -160,7 +161,7 @@ scan_real(const char *p, bool json, double *value)
             return NULL;
         for (; is_digit(*p); p++, scale--) {
             digits = digits * 10 + (uint64_t)(*p - '0');
-            count += digits != 0;
+            count += (digits | (uint64_t)count) != 0; /* twenty digits may wrap round to 0 */
         }
     }
     if (json && (*p == 'e' || *p == 'E')) {
@@ -169,7 +170,7 @@ scan_real(const char *p, bool json, double *value)
         p += below || *p == '+';
         if (!is_digit(*p))
             return NULL;
-        int exponent = 0;
+        int64_t exponent = 0;
         for (; is_digit(*p); p++)
             if (exponent < MOST_EXPONENT)
                 exponent = exponent * 10 + (*p - '0');
@@ -182,8 +183,12 @@ scan_real(const char *p, bool json, double *value)
         found = scale < 0 ? found / POWERS[-scale] : found * POWERS[scale];
         *value = negative ? -found : found;
     }
-    else
-        *value = strtod_l(start, NULL, PLAIN);
+    else {
+        char *stop;
+        *value = strtod_l(start, &stop, PLAIN);
+        if (stop != p)
+            return NULL; /* an exponent after what may have none */
+    }
     return *value >= -GREATEST && *value <= GREATEST ? p : NULL;
 }
 
