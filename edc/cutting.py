@@ -141,6 +141,8 @@ def _joined(texts: pl.Series) -> bytes:
 
 def lines(texts: bytes, number: int) -> pl.Series:
     """The lines of a text. Raises ValueError if not so many, PolarsError if no UTF-8."""
+    if b"\r" in texts:
+        raise ValueError("not of these lines: Polars takes a carriage return from a line's end")
     column = pl.read_lines(io.BytesIO(texts + b"\n")).to_series()  # the last may be empty
     if len(column) != number:
         raise ValueError(f"{len(column)} lines of {number} texts")

@@ -395,9 +395,9 @@ read_line(Step *steps, const char *p, const char *end, Py_ssize_t row)
             break;
         case FLAG:
             integer = *p == 't';
-            if (end - p < 5 || memcmp(p, integer ? "true" : "false", integer ? 4 : 5) != 0)
+            if (end - p < 5 - integer || memcmp(p, integer ? "true" : "false", 5 - (size_t)integer))
                 return 0;
-            p += integer ? 4 : 5;
+            p += 5 - integer;
             break;
         case ISO:
         case ZULU:

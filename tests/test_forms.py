@@ -103,6 +103,23 @@ def test_what_is_not_kept_is_proven_all_the_same(by: Reader) -> None:
 
 
 @by_both
+def test_a_field_ends_where_it_ends_and_a_text_may_end_with_it(by: Reader) -> None:
+    assert cells(by, "[true", "[false", pattern="[<m:flag>") == {"m": [True, False]}
+    assert cells(by, "[0.5e9]", pattern="[<p:decimal>e9]") == {"p": [0.5]}
+    many = "[" + "9" * 25 + "e9]"
+    found = read(by, many, pattern="[<p:decimal>e9]")
+    assert found.fits is not None or found.cells["p"].to_list() == [1e25]
+
+
+@by_both
+def test_a_carriage_return_is_of_no_form(by: Reader) -> None:
+    try:
+        assert not fits(by, GOOD + "\r")
+    except ValueError as error:
+        assert "carriage return" in str(error)  # noqa: PT017 - either is right
+
+
+@by_both
 @pytest.mark.parametrize(
     ("this", "becomes"),
     [
