@@ -614,9 +614,9 @@ take_step(PyObject *told, Step *step, size_t rows)
     }
     if (!PyArg_ParseTuple(told, "y#zp", &step->literal, &step->size, &kind, &kept))
         return false;
-    step->kept = kept;
     if (kind == NULL)
         return true;
+    step->kept = kept;
     for (enum kind each = WORD; each <= ZULU; each++)
         if (strcmp(kind, KINDS[each]) == 0)
             step->kind = each;
@@ -663,12 +663,13 @@ export_all(Step *steps, Py_ssize_t count, const Found *found, Step *fits)
 static PyObject *
 speedups_read(PyObject *module, PyObject *args)
 {
-    PyObject *told;
-    const char *text;
-    Py_ssize_t size, number;
+    PyObject *told, *texts; /* bytes, and nothing like them: see above */
+    Py_ssize_t number;
     (void)module;
-    if (!PyArg_ParseTuple(args, "O!y#n", &PyTuple_Type, &told, &text, &size, &number))
+    if (!PyArg_ParseTuple(args, "O!Sn", &PyTuple_Type, &told, &texts, &number))
         return NULL;
+    const char *text = PyBytes_AS_STRING(texts);
+    Py_ssize_t size = PyBytes_GET_SIZE(texts);
     if (number < 0 || number > size + 1 || size > MOST_BYTES) {
         PyErr_SetString(PyExc_ValueError, "another number of lines");
         return NULL;
@@ -755,10 +756,10 @@ put(Parting *to, const char *head, size_t head_size, const char *body, size_t bo
     const char *tail, size_t tail_size)
 {
     size_t size = head_size + body_size + tail_size, at = (size_t)to->at;
-    if (to->at < 0 ? size < (size_t)-to->at : size <= at)
-        return 0;
     if (to->at < 0)
-        at = size - (size_t)-to->at;
+        at += size; /* modulo 2^64: what is before the beginning is far behind the end */
+    if (at >= size)
+        return 0;
     char key = at < head_size               ? head[at]
                : at < head_size + body_size ? body[at - head_size]
                                             : tail[at - head_size - body_size];

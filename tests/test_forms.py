@@ -3,8 +3,10 @@
 All of it holds for both who read them: `Scanner`, in C, and `Cutter`, by Polars.
 """
 
+import ctypes
 import json
 import struct
+import sys
 from typing import Any
 
 import polars as pl
@@ -325,6 +327,14 @@ def test_frames_are_parted_alike_in_c_and_in_python(
         assert speedups.part(frames, at, keys, *seam) == want
 
 
+def test_no_byte_is_further_from_the_end_than_a_frame_is_long() -> None:
+    for part in (speedups.part, parting.part):
+        assert part([b"kab"], -3, b"k", b"", b"", b"") == ([(ord("k"), b"kab", 1)], b"kab", 3)
+        for at in (3, -4, sys.maxsize, -sys.maxsize, -sys.maxsize - 1):
+            with pytest.raises(LookupError):
+                part([b"kkk"], at, b"k", b"", b"", b"")
+
+
 def test_messages_of_one_frame_are_parted_at_its_seams() -> None:
     frames = [b'[{"T":"q",1},{"T":"t",2},{"T":"q",3}]', b'[{"T":"t",4}]']
     seam = b'},{"T":"', b"}]", b'[{"T":"'
@@ -355,3 +365,13 @@ def test_messages_of_one_frame_are_parted_at_its_seams() -> None:
 def test_what_is_no_form_is_refused(steps: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         speedups.read(steps, b"[]", 1)
+
+
+def test_what_is_behind_the_last_field_is_no_column() -> None:
+    assert speedups.read(((b"[]", None, True),), b"[]", 1) == ([], None, b"")
+
+
+def test_only_bytes_are_read_since_they_end_with_a_nul() -> None:
+    texts: Any = (ctypes.c_char * 2)(b"[", b"x")
+    with pytest.raises(TypeError, match="bytes"):
+        speedups.read(((b"[", "word", True), (b"", None, False)), texts, 1)

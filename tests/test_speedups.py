@@ -47,9 +47,10 @@ for _ in range({rounds}):
         speedups.read(tuple(steps), whole, chance.randrange(12))
     except ValueError:
         pass
+    at = chance.randrange(-9, 9)
     seam = chance.choice(((b"", b"", b""), (b"',", b"'", b"<"), (b",", b"", b"")))
     try:
-        speedups.part(texts, chance.randrange(-9, 9), b"-1tf2", *seam)
+        speedups.part(texts, chance.choice((at, at, -sys.maxsize - 1)), b"-1tf2", *seam)
         parted += 1
     except LookupError:
         pass
