@@ -6,18 +6,20 @@ import subprocess
 from pathlib import Path
 
 from edc import __version__
+from edc.scanning import COMPILED
 
 _ROOT = Path(__file__).parents[2]
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, the cores that are ours, memory in MiB, system, Python."""
+    """Processor, the cores that are ours, memory in MiB, system, Python, edc's extension in C."""
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_mib": int((_first("/proc/meminfo", "MemTotal") or "0").split()[0]) // 1024,
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "extension": "built" if COMPILED else "not built",
     }
 
 
