@@ -417,7 +417,7 @@ typedef struct {
     size_t rest_size;
 } Found;
 
-/* False where there is no memory, or another number of lines. */
+/* False where there is no memory. Where there are more lines than `most`, they are -1. */
 static bool
 read_lines(Step *steps, const char *text, size_t size, Py_ssize_t most, Step *fits, Found *found)
 {

@@ -258,7 +258,8 @@ def _likeliest_first(
     """Forms that the first frame has come first: a feed mostly sends what it has just sent."""
     if not forms[1:]:
         return forms
-    first = text[: text.find(b"\n") % (len(text) + 1)]
+    end = text.find(b"\n")
+    first = text if end < 0 else text[:end]
     return sorted(forms, key=lambda each: not each[0].has(first))
 
 

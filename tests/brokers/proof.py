@@ -24,6 +24,8 @@ from tests.brokers.vendor import SYMBOLS, symbol_of
 from tests.harness import KEY, Process
 from tests.torture.proxy import Proxy
 
+_ROOT = Path(__file__).parents[2]
+
 STORES = ("north", "south")
 COLLECTORS = ("a", "b")
 
@@ -76,7 +78,10 @@ class Stage:
     def begin(self) -> None:
         """Start the vendor."""
         arguments = ("--events", str(self._events), "--rate", str(self._rate))
-        self._vendor = Process(*arguments, cwd=self.folder, module="tests.brokers.vendor")
+        found = {"PYTHONPATH": str(_ROOT)}  # the tests are no part of what is installed
+        self._vendor = Process(
+            *arguments, cwd=self.folder, env=found, module="tests.brokers.vendor"
+        )
         self._vendor.wait_for("\n")
 
     def collect(self, who: str, port: int) -> None:
