@@ -188,7 +188,11 @@ FEEDS: dict[str, Callable[[Load], str]] = {
 def settings_of(
     load: Load, folder: Path, url: str, library: str = "picows", more: str = ""
 ) -> Path:
-    """A config with all that edc does by default, for this vendor; `more` are further sections."""
+    """A config with all that edc does by default, for this vendor; `more` are further sections.
+
+    But it does not compact, which it does once an hour: that would fall into a run by lot. See
+    `compaction`.
+    """
     rest = url.replace("ws://", "http://")
     vendors = f"""
 [vendors.binance]
