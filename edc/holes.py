@@ -52,7 +52,7 @@ class Holes:
                 for doubt in self._doubts:
                     doubt.seen(event)
             elif missing > 0:
-                number = int(event.sequence or 0)  # type: ignore[attr-defined]
+                number = int(getattr(event, "sequence", None) or 0)
                 span = (self._reach.until(), later(received_ns, event.event_time))
                 hole = Hole(event.symbol, number - missing - 1, number, *span)
                 if alone:

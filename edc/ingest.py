@@ -286,10 +286,8 @@ class Ingest:
         self.stats.skipped[error.reason] += 1
         if error.reason != "sequence":  # there the frame itself is sound
             self._letters.keep(origin, frame, error)
-        span = (
-            self._reach.until(),
-            ended_at,
-        )  # what it told happened after the last data before it
+        # what it told happened after the last data before it
+        span = (self._reach.until(), ended_at)
         if error.reason == "sequence" and self._on_silence is not None:
             self._on_silence(self._ledger.silent(origin, "sequence", *span))
         else:
