@@ -5,7 +5,6 @@ import base64
 import contextlib
 import gzip
 import hashlib
-import socket
 import ssl
 import sys
 import time
@@ -26,7 +25,7 @@ from websockets.http11 import Response
 from edc.adapters import Silence
 from edc.errors import ConfigError, Fatal, Retriable
 from edc.staleness import Watchdog
-from edc.transport import Frame, Heard, Request, with_picows, with_websockets
+from edc.transport import Frame, Heard, Request, with_websockets
 from edc.transport import fetch as fetch_module
 from edc.transport.libraries import Choice, library
 from edc.transport.poll import PollTransport
@@ -460,6 +459,35 @@ async def test_many_messages_of_one_read_are_handed_over_by_and_by_the_last_word
 
     assert [frame.data for frame in receiver.frames] == messages
     assert max(receiver.sizes) == MOST_AT_ONCE
+
+
+async def test_however_much_the_kernel_has_a_read_brings_a_quarter_of_a_mebibyte_at_most(
+    connect: Library,
+) -> None:
+    class Weighing(Collector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: list[int] = []
+
+        def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+            self.sizes.append(sum(map(len, frames)))
+            return super().receive_many(frames, received_ns, epoch)
+
+    size, count = 1000, 8000
+
+    async def talk(writer: asyncio.StreamWriter) -> None:
+        writer.write((b"\x82\x7e" + size.to_bytes(2, "big") + bytes(size)) * count)
+        writer.write(b"\x88\x02\x03\xe8")
+        await writer.drain()
+
+    receiver = Weighing()
+    async with raw_server(talk) as address:
+        patient = pushed(connect, f"ws://{address}", timing=Timing())
+        with pytest.raises(Retriable, match="1000"):
+            await patient.run(receiver, asyncio.Event())
+
+    assert len(receiver.frames) == count
+    assert max(receiver.sizes) <= (256 << 10) + size
 
 
 async def test_what_came_before_anybody_read_is_delivered_first_and_the_rest_waits_outside(
@@ -905,29 +933,3 @@ async def test_the_requests_of_a_round_keep_the_vendors_pace_and_a_stop_does_not
 
     assert asked[2] - started >= 0.2  # two pauses; a request itself may take any time
     assert len(asked) == 4
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux's sysctls")
-@pytest.mark.parametrize(
-    ("by_itself", "allowed", "asks"),
-    [(32 << 20, 4 << 20, True), (32 << 20, 212_992, False), (4 << 20, 4 << 20, False)],
-)
-def test_a_kernel_that_would_keep_much_unread_is_asked_for_less(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    by_itself: int,
-    allowed: int,
-    asks: bool,  # noqa: FBT001 - a case
-) -> None:
-    (tmp_path / "tcp_rmem").write_text(f"4096\t131072\t{by_itself}\n")
-    (tmp_path / "rmem_max").write_text(f"{allowed}\n")
-    most = min(int(with_picows._RMEM_MAX.read_text()), with_picows._MOST_UNREAD)
-    monkeypatch.setattr(with_picows, "_TCP_RMEM", tmp_path / "tcp_rmem")
-    monkeypatch.setattr(with_picows, "_RMEM_MAX", tmp_path / "rmem_max")
-    with socket.socket() as connection:
-        before = connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-
-        with_picows._bound_unread(connection)
-
-        after = connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-    assert after == (2 * most if asks else before)  # Linux doubles what it is told: socket(7)

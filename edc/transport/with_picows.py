@@ -7,12 +7,9 @@ no compression, so none is offered.
 import asyncio
 import contextlib
 import logging
-import socket
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
 
 import picows
 from picows import WSCloseCode, WSFrame, WSHandshakeError, WSListener, WSMsgType, WSTransport
@@ -38,9 +35,10 @@ _SILENT = logging.Logger("picows", logging.CRITICAL + 1)  # noqa: LOG001 - nobod
 """It logs at each connect and error; what matters of that is said by the feed."""
 _TEXT, _BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 _CONTROL = (WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE)
-_MOST_UNREAD = 2 << 20
-"""Bytes: enough for 20 MB a second from a vendor that is 100 ms away."""
-_TCP_RMEM, _RMEM_MAX = Path("/proc/sys/net/ipv4/tcp_rmem"), Path("/proc/sys/net/core/rmem_max")
+_ALL_ELSE = ("buffer_updated", "connection_lost", "eof_received", "pause_writing", "resume_writing")
+"""What a protocol is told, but for `connection_made`, which it has been."""
+_MOST_READ = 128 << 10
+"""Bytes at once: more would be no less work, and wait in memory."""
 _MOST_CONTROL = 125
 """Bytes of a frame of control, at most, which also comes in one (RFC 6455, 5.5)."""
 
@@ -107,8 +105,11 @@ class Socket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done; nothing is read on until somebody wants it."""
         self._transport = transport
-        _bound_unread(transport.underlying_transport.get_extra_info("socket"))
-        transport.underlying_transport.pause_reading()
+        under = transport.underlying_transport
+        protocol = under.get_protocol()
+        if isinstance(protocol, asyncio.BufferedProtocol) and not transport.is_secure:
+            under.set_protocol(_Sips(protocol))
+        under.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Gather the messages of a read, and deliver them with its last one, if there is room."""
@@ -251,18 +252,22 @@ class Socket(WSListener):
         self._transport.disconnect(graceful=False)
 
 
-def _bound_unread(connection: socket.socket | None) -> None:
-    """Let the kernel keep no more than some megabytes unread.
+class _Sips(asyncio.BufferedProtocol):
+    """A protocol of the library that is given no more than `_MOST_READ` bytes at once.
 
-    The library reads all of it at once, into a buffer that does not shrink again. Most kernels keep
-    no more anyway; where one would, and lets itself be told, it is told.
+    It reads into a buffer that is doubled whenever a read fills it, and never shrinks again: left
+    alone, that of each connection would grow to as much as the kernel keeps. Over TLS a read is a
+    record, 16 KiB at most, and the buffer stays small by itself.
     """
-    if connection is None or sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        by_itself = int(_TCP_RMEM.read_text().split()[2])
-        if by_itself > 2 * _MOST_UNREAD and int(_RMEM_MAX.read_text()) >= _MOST_UNREAD:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MOST_UNREAD)
+
+    def __init__(self, protocol: asyncio.BufferedProtocol) -> None:
+        self._buffer = protocol.get_buffer
+        for name in _ALL_ELSE:  # straight from the transport to the library
+            setattr(self, name, getattr(protocol, name))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes go."""
+        return memoryview(self._buffer(sizehint))[:_MOST_READ]
 
 
 def _nothing(_frames: list[bytes], _received_ns: int, _epoch: int) -> bool:
