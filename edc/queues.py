@@ -14,6 +14,9 @@ from edc.wire import Batch
 PLENTY = 16_384
 """Rows that are worth a chunk before its time has come: more of them would only use memory."""
 
+MOST_TEXT = 8 << 20
+"""Bytes of messages that wait as they came: where they are long, fewer rows fill a queue."""
+
 
 class WhenFull(StrEnum):
     """What a full queue does with the next event."""
@@ -30,11 +33,12 @@ class Queue:
     """Events of one type, first in first out, `capacity` of them.
 
     Under `block` the events of the read that filled it are still taken, so the length is bounded
-    by the capacity and one read; the reader must then await `room` before it reads again.
+    by the capacity and one read; the reader must then await `room` before it reads again. It is
+    full as well where the text of its batches is more than `MOST_TEXT`.
     """
 
     __slots__ = (
-        *("_batched", "_has_room", "_rows", "_untroubled", "capacity", "dropped"),
+        *("_batched", "_has_room", "_rows", "_text", "_untroubled", "capacity", "dropped"),
         *("event_type", "must_wait", "plenty", "stored", "taken", "when_full"),
     )
 
@@ -54,6 +58,8 @@ class Queue:
         """How many of the rows that were taken are on disk, or dropped: all up to that one."""
         self._batched = 0
         """Rows in batches, but for one each: how many more rows there are than items."""
+        self._text = 0
+        """Bytes of the batches' text."""
         self._rows: deque[Row | Batch] = deque()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -77,16 +83,17 @@ class Queue:
         assert self.when_full is WhenFull.BLOCK
         self._rows.append(batch)
         self._batched += batch.size - 1
-        if len(self) >= self._untroubled:
+        self._text += len(batch.text)
+        if len(self) >= self._untroubled or self._text >= MOST_TEXT:
             self.plenty.set()
-            self.must_wait = len(self) >= self.capacity
+            self.must_wait = self._is_full()
 
     def _filled(self, row: Row) -> Row | None:
         """There is much, or no room, or no more after the last row."""
         rows = self._rows
         self.plenty.set()
         if self.when_full is WhenFull.BLOCK:
-            self.must_wait = len(self) >= self.capacity
+            self.must_wait = self._is_full()
             return None
         if len(rows) <= self.capacity:
             return None
@@ -98,6 +105,9 @@ class Queue:
         oldest = rows.popleft()
         assert not isinstance(oldest, Batch)
         return oldest
+
+    def _is_full(self) -> bool:
+        return len(self) >= self.capacity or self._text >= MOST_TEXT
 
     async def room(self) -> None:
         """Wait until there is room again."""
@@ -112,17 +122,19 @@ class Queue:
         """
         before, rows = len(self), self._rows
         if most is None or most >= before:
-            taken, self._rows, self._batched = rows, deque(), 0
+            taken, self._rows, self._batched, self._text = rows, deque(), 0, 0
         else:
             taken = deque()
             while before - len(self) < most:
                 each = rows.popleft()
                 taken.append(each)
-                self._batched -= each.size - 1 if isinstance(each, Batch) else 0
+                if isinstance(each, Batch):
+                    self._batched -= each.size - 1
+                    self._text -= len(each.text)
         self.taken += before - len(self)
-        if len(self) < self._untroubled:
+        if len(self) < self._untroubled and self._text < MOST_TEXT:
             self.plenty.clear()
-        if len(self) < self.capacity:
+        if not self._is_full():
             self.must_wait = False
             self._has_room.set()
         return taken

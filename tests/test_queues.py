@@ -221,3 +221,38 @@ async def test_plenty_is_told_before_the_queue_is_full() -> None:
     assert not queue.must_wait
     queue.drain(1)
     assert not queue.plenty.is_set()
+
+
+def texts(length: int) -> Batch:
+    """Two messages with so many bytes of text."""
+    return Batch(NUMBERS, Origin("f", "v", "s", 1), 0, 0, b"x" * length, 2, lambda _: None)
+
+
+async def test_much_text_fills_a_queue_as_many_rows_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edc.queues.MOST_TEXT", 100)
+    queue = Queue("trade", 1000, WhenFull.BLOCK)
+
+    queue.put_batch(texts(60))
+    assert not queue.must_wait
+    assert not queue.plenty.is_set()
+    queue.put_batch(texts(40))
+    assert queue.must_wait
+    assert queue.plenty.is_set()
+    queue.put(row(1))
+    assert queue.must_wait
+    reader = asyncio.create_task(queue.room())
+    await asyncio.sleep(0)
+    assert not reader.done()
+
+    assert sum(each.size for each in queue.drain(2) if isinstance(each, Batch)) == 2
+    async with asyncio.timeout(5):
+        await reader
+    assert not queue.plenty.is_set()
+    queue.put_batch(texts(59))
+    assert not queue.must_wait
+    queue.put_batch(texts(1))
+    assert queue.must_wait
+
+    assert len(queue.drain()) == 4
+    queue.put_batch(texts(99))
+    assert not queue.must_wait
