@@ -297,7 +297,12 @@ def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
         return rows
     first = numbered.unique(keys, keep="first", maintain_order=True)["row"]
     again = numbered["row"].filter(~numbered["row"].is_in(first.implode()))
-    return rows.with_row_index("row").filter(~pl.col("row").is_in(again.implode())).drop("row")
+    return without(rows, again)
+
+
+def without(rows: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
+    """All rows but those of these numbers, counted from 0."""
+    return rows.with_row_index("row").filter(~pl.col("row").is_in(numbers.implode())).drop("row")
 
 
 def version_of(footer: Mapping[str, str]) -> int:

@@ -7,7 +7,6 @@ rows, under keys that begin with `edc.`; before it lies the seal (seal.py). Wher
 the business of a volume (volumes.py).
 """
 
-import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,17 +16,15 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from edc import __version__, files, partitions, seal
+from edc import files, partitions
 from edc.claim import Claim
-from edc.events import SCHEMA_VERSION, conform, identity, time_column, version_of
+from edc.encoding import serialised
+from edc.events import conform, identity, time_column, version_of, without
 from edc.seal import UNREADABLE
 from edc.times import SECOND
 from edc.volumes import LocalVolume, Volume
 
 _QUARTER = 900 * SECOND  # every time zone's offset is a multiple of a quarter of an hour
-_ROW_GROUP = 122_880
-_LEVEL = 1
-"""Of compression: half the work of the default for a quarter more bytes, until they are merged."""
 _FOLDERS_KEPT = 256
 _TRIES = 100
 _NO_TIMES = (0, -1)  # a range that holds no time: such a file is never read
@@ -229,83 +226,6 @@ class Lake:
             raise error
 
 
-@dataclass(frozen=True, slots=True)
-class Serialised:
-    """The bytes of a sealed Parquet file, and the times of its first and last row, ns."""
-
-    data: bytes
-    low: int
-    high: int
-
-
-def serialised(
-    event_type: str,
-    rows: pl.DataFrame,
-    instance: str,
-    chunks: str,
-    shaped: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows,
-) -> Serialised:
-    """Rows of a table as a file, in the columns that `shaped` gives them."""
-    column = time_column(event_type)
-    rows = in_order(rows, column)
-    times = rows[column].to_physical()
-    low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
-    buffer = io.BytesIO()
-    shaped(rows).write_parquet(
-        buffer,
-        compression="zstd",
-        compression_level=_LEVEL,
-        statistics=True,
-        row_group_size=_ROW_GROUP,
-        metadata={
-            "edc.schema_version": str(SCHEMA_VERSION),
-            "edc.version": __version__,
-            "edc.instance": instance,
-            "edc.event_type": event_type,
-            "edc.chunks": chunks,
-            "edc.time_range": f"{low} {high}",
-        },
-    )
-    return Serialised(seal.sealed(buffer.getbuffer()), low, high)
-
-
-def in_order(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Rows by symbol, then by the time in `column`, then by `created_at`; nulls come last.
-
-    Texts are compared once each, to number them; the rows are sorted by numbers. Where those of
-    each symbol have come in the order of their times, which is most often, that of symbols is all.
-    Rows in several pieces are made one first: to take them from here and there costs five times as
-    much.
-    """
-    rows = rows.rechunk()
-    symbols = rows["symbol"]
-    names = pl.Enum(symbols.drop_nulls().unique().sort())
-    keys = rows.select(
-        pl.col("symbol").cast(names).to_physical(),
-        pl.col(column).to_physical(),
-        pl.col("created_at").to_physical(),
-    )
-    order = _order(keys, "symbol")
-    if not _is_ordered(keys[order], column):
-        order = _order(keys, *keys.columns)
-    return rows[order]
-
-
-def _order(keys: pl.DataFrame, *names: str) -> pl.Series:
-    by = pl.arg_sort_by(names, nulls_last=True, maintain_order=True)
-    return keys.select(by).to_series()
-
-
-def _is_ordered(keys: pl.DataFrame, column: str) -> bool:
-    """True where rows that are sorted by symbol are so by their times as well; False with nulls."""
-    if any(keys.null_count().row(0)):
-        return False
-    step = keys.select(pl.all().cast(pl.Int64).diff().slice(1))
-    same, later = pl.col("symbol") == 0, pl.col(column) > 0
-    together = (pl.col(column) == 0) & (pl.col("created_at") >= 0)
-    return bool(step.select((~same | later | together).all()).item())
-
-
 def publish(
     volume: Volume, event_type: str, folder: Path, data: bytes, now_ns: int, zone: ZoneInfo
 ) -> Path:
@@ -333,16 +253,17 @@ def unheld(
     rows are read, one at a time. `read` gives what a file holds at the times of some rows, in the
     columns of identity, or None; see `near`.
     """
-    times = rows[time_column(event_type)].to_physical().sort()
+    time = pl.col(time_column(event_type)).to_physical()
+    first, last = rows.select(time.min().alias("first"), time.max().alias("last")).row(0)
     for name, (low, high) in ranges.items():
-        first = times.search_sorted(low, "left")
-        if first == times.search_sorted(high, "right"):
+        if high < first or low > last:
             continue
-        held = read(name, rows)
-        if held is not None:
-            rows = rows.join(
-                held, on=identity(event_type), how="anti", nulls_equal=True, maintain_order="left"
-            )
+        some = rows.with_row_index("row").filter(time.is_between(low, high))
+        held = None if some.is_empty() else read(name, some.drop("row"))
+        if held is None or held.is_empty():
+            continue
+        again = some.join(held, on=identity(event_type), how="semi", nulls_equal=True)["row"]
+        rows = without(rows, again)
         if rows.is_empty():
             break
     return rows

@@ -38,10 +38,20 @@ UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, BrokenSea
 """What reading a damaged Parquet file raises, beside an OSError."""
 
 
-def sealed(data: memoryview) -> bytes:
-    """A whole Parquet file, with its seal."""
+def parted(data: memoryview) -> tuple[memoryview, bytes]:
+    """The pages of a Parquet file, and its footer, to the end of the file."""
     start = len(data) - _TAIL - _footer_size(data[-_TAIL:])
-    pages, footer = data[:start], data[start:]
+    return data[:start], bytes(data[start:])
+
+
+def footer(data: bytes) -> bytes:
+    """A footer, whose length and whose last magic may be those of another, with its own."""
+    body = data[:-_TAIL]
+    return body + len(body).to_bytes(4, "little") + data[-4:]
+
+
+def sealed(pages: memoryview, footer: bytes) -> bytes:
+    """A whole Parquet file, with its seal, from what `parted` gives."""
     return b"".join((pages, _SEAL.pack(_MAGIC, zlib.crc32(pages), zlib.crc32(footer)), footer))
 
 

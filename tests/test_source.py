@@ -134,13 +134,15 @@ SEES = {
     "edc.volumes": ("errors", "files", "partitions", "seal"),
     "edc.object_store": ("errors", "seal"),
     "edc.claim": ("errors", "events", "volumes"),
-    "edc.lake": ("claim", "events", "files", "partitions", "seal", "volumes", "times"),
+    "edc.encoding": ("events", "seal"),
+    "edc.lake": ("claim", "encoding", "events", "files", "partitions", "seal", "volumes", "times"),
     "edc.backends": (
         *("errors", "files", "lake", "object_store", "settings", "sinks", "sinks.delta"),
         *("sinks.parquet", "volumes"),
     ),
     "edc.sinks.delta": (
-        *("claim", "events", "files", "lake", "partitions", "seal", "sinks", "volumes"),
+        *("claim", "encoding", "events", "files", "lake", "partitions", "seal", "sinks"),
+        "volumes",
     ),
     "edc.upkeep.delta": (
         *("events", "files", "partitions", "sinks.delta", "times", "upkeep.compaction"),

@@ -30,9 +30,10 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from edc import files, partitions
 from edc.claim import Claim
+from edc.encoding import serialised
 from edc.events import distinct, identity, schema, time_column
 from edc.files import Damage
-from edc.lake import near, publish, serialised, unheld
+from edc.lake import near, publish, unheld
 from edc.seal import UNREADABLE
 from edc.sinks import Written
 from edc.volumes import LocalVolume, Volume
