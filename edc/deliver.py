@@ -220,8 +220,8 @@ class Deliver:
             self._oldest = time.monotonic()
         self._chunks.append(chunk)
         self._count_pending()
-        if self.stats.rows_pending <= self.max_rows:  # a batch's worth need not be read again
-            self._kept[chunk] = made.frame
+        if sum(frame.height for frame in self._kept.values()) + chunk.rows <= self.max_rows:
+            self._kept[chunk] = made.frame  # a batch's worth need not be read again
         self.stats.chunks_written += 1
         self.stats.rows_spooled += chunk.rows
         self._spooled.set()
@@ -287,7 +287,8 @@ class Deliver:
         """Hand chunks to the sink and forget them. One that cannot be read goes to the ledger."""
         started = time.perf_counter()
         in_thread = self._writers.apart if self._far else self._writers.run
-        written, damaged = await in_thread(self._sink_chunks, chunks)
+        kept = {chunk: self._kept.pop(chunk) for chunk in chunks if chunk in self._kept}
+        written, damaged = await in_thread(self._sink_chunks, chunks, kept)
         for damage in damaged:
             log.error("%s; %d rows lost", damage.reason, damage.rows)
             await self._on_damaged(damage)
@@ -296,7 +297,6 @@ class Deliver:
         del self._chunks[: len(chunks)]
         now_ns = time.time_ns()
         for chunk in chunks:
-            self._kept.pop(chunk, None)
             safe_ns, rows = self._safe_since.pop(chunk, (now_ns, {}))
             in_the_lake(rows, now_ns - safe_ns)
         if 0 < self._left_over <= len(chunks):
@@ -307,14 +307,19 @@ class Deliver:
         self._count_pending()
         return written
 
-    def _sink_chunks(self, chunks: list[Chunk]) -> tuple[Written, list[Damage]]:
-        """Hand what can be read to the sink, then remove it; the rest as what is lost."""
+    def _sink_chunks(
+        self, chunks: list[Chunk], kept: dict[Chunk, pl.DataFrame]
+    ) -> tuple[Written, list[Damage]]:
+        """Hand what can be read to the sink, then remove it; the rest as what is lost.
+
+        The rows of those that were `kept` are let go as soon as they are joined.
+        """
         frames, read, damaged = [], [], []
         for chunk in chunks:
             if chunk in self._sunk:  # the disk took its rows, but did not let it go
                 continue
             try:
-                frames.append(self._rows_of(chunk))
+                frames.append(kept.pop(chunk) if chunk in kept else self._read(chunk))
                 read.append(chunk)
             except FileNotFoundError:
                 self._spool.check()
@@ -323,17 +328,16 @@ class Deliver:
                 damaged.append(chunk.damage(str(error)))
         written = Written()
         if frames:
-            written = self._sink.write(self.event_type, pl.concat(frames), name_chunks(read))
+            rows = pl.concat(frames, rechunk=True)
+            frames.clear()
+            written = self._sink.write(self.event_type, rows, name_chunks(read))
         self._sunk.update(read)
         self._spool.remove(chunk for chunk in chunks if chunk in self._sunk)
         self._sunk.clear()
         return written, damaged
 
-    def _rows_of(self, chunk: Chunk) -> pl.DataFrame:
-        """The rows of a chunk, from memory or from disk. Raises BadChunkError, or OSError."""
-        kept = self._kept.get(chunk)
-        if kept is not None:
-            return kept
+    def _read(self, chunk: Chunk) -> pl.DataFrame:
+        """The rows of a chunk that is on disk. Raises BadChunkError, or OSError."""
         # a chunk is whole, so a column that it lacks came with a later edc
         return conform(self._spool.read(chunk), self.event_type, self._timezone, version=1)
 

@@ -251,6 +251,8 @@ class Ordinals:
 
     def count(self, trades: pl.DataFrame, epochs: pl.Series) -> pl.DataFrame:
         """`trades`, of the given connection epochs, with `ordinal` filled in."""
+        if not trades["trade_id"].null_count():
+            return trades.with_columns(pl.lit(0, pl.Int64).alias("ordinal"))
         rows = trades.with_columns(epochs.alias("epoch"), pl.lit(0, pl.Int64).alias("ordinal"))
         rows = rows.with_columns(mark=_MARK)
         recent = self._overlapping(rows)
