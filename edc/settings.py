@@ -148,7 +148,7 @@ class StorageSettings(Strict):
 class BatchSettings(Strict):
     """`[batch]`: when spooled rows become Parquet."""
 
-    max_rows: int = Field(100_000, ge=1, le=10_000_000)
+    max_rows: int = Field(65_536, ge=1, le=10_000_000)
     max_age: Duration = Field(60.0, gt=0)
 
 
