@@ -1,10 +1,10 @@
 """From rows to the bytes of a file of the lake: in order, as Parquet, with a seal.
 
 Texts that repeat are handed to Polars as numbers (`pl.Enum`): to let it find out that they repeat
-is five times the work. The pages are the same, byte for byte, and so are their statistics. The
-footer differs in one entry, `ARROW:schema`, which tells readers of Arrow that these columns are
-numbers; they are told what they would have been told otherwise. Whether the installed Polars writes
-as it is taken to is tried once, before the first file; where it does not, it gets texts.
+is five times the work. The pages are those that it makes of such texts, byte for byte, and so are
+their statistics. The footer differs in one entry, `ARROW:schema`, which tells readers of Arrow that
+these columns are numbers; here they are told that they are texts. Whether the installed Polars
+writes as it is taken to is tried once, before the first file; where it does not, it gets texts.
 """
 
 import functools
@@ -25,9 +25,8 @@ _SCHEMA = "ARROW:schema"
 _MORE = 0x80
 """Set in each byte of a varint but the last."""
 _TEXT = b"\x18"
-"""A field that follows on the last one and is a text, in Thrift's compact protocol: its length is
-next, as a varint (https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md).
-"""
+"""Before the length of a text, a varint, in the field that follows on the last one: see Thrift's
+compact protocol, https://github.com/apache/thrift/blob/master/doc/specs/."""
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,7 @@
 """The short forms of what is measured: the same code, and what it must find."""
 
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from edc.times import SECOND
 from edc.transport import Frame
 from tests.bench.frames import BEGIN, WORKLOADS, Workload
 from tests.bench.latency import _latency
-from tests.bench.machine import machine, revision
+from tests.bench.machine import machine, pauses, revision
 from tests.bench.measured import Load, calibration, edc
 from tests.bench.overload import BOUND, Result, overload
 from tests.test_adapters import build
@@ -143,6 +144,13 @@ def test_how_long_events_wait_is_told_from_the_vendors_own_write() -> None:
     assert (told.workload, told.rate) == ("tiingo", 4000)
     assert 0 < told.p50 <= told.p90 <= told.p99 <= told.p999 <= told.greatest
     assert told.p50 < 1000  # a wrong clock, or the write of another millisecond
+
+
+def test_what_the_machine_takes_is_told_of_each_core() -> None:
+    found = pauses(0.1)
+
+    assert set(found) == os.sched_getaffinity(0)
+    assert all(0 <= at_once <= in_all for in_all, at_once in found.values())
 
 
 def test_figures_say_where_they_come_from() -> None:

@@ -24,7 +24,7 @@ from rich.table import Table
 from tests.bench import environment
 from tests.bench.frames import WORKLOADS, Workload
 from tests.bench.latency import Latency, latencies
-from tests.bench.machine import machine, revision
+from tests.bench.machine import machine, pauses, revision
 from tests.bench.measured import Load, Reading, calibration, edc, peer
 from tests.bench.overload import Result, overload
 
@@ -208,8 +208,11 @@ def main() -> None:
     for workload in (each for each in _TIMED if each in own and options.latency):
         rate = int(_median(own[workload], "rate"))
         measured += latencies(workload, rate, options.latency, options.symbols)
+    taken = pauses() if measured else {}
     if measured:
         out.print(latency_table(measured))
+        told = "; ".join(f"{each:.0f} ms, {most:.1f} at once" for each, most in taken.values())
+        out.print(f"the machine took its cores away from two seconds of plain loops: {told}")
     recovered = _recovery(options.recovery) if own and options.recovery else None
     if recovered is not None:
         speed_of = recovered.recovered / recovered.recovery_seconds
@@ -235,6 +238,7 @@ def main() -> None:
                 for candidate, some in readings.items()
             ],
             "latency_ms": [asdict(each) for each in measured],
+            "pauses_ms": taken,
             "recovery": None if recovered is None else asdict(recovered),
         }
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
