@@ -38,7 +38,7 @@ _MOST_EPOCHS = 65_536
 _MOST_READS = 1000
 """A second, of each feed."""
 _FEW = 128
-_ENOUGH = 2048
+_ENOUGH = 512
 """Rows that are measured of a chunk which several feeds share."""
 
 
@@ -325,7 +325,7 @@ class Latencies:
     def measure(self, rows: pl.DataFrame, epochs: pl.Series, spooled_ns: int) -> list[Measured]:
         """Of the rows of a chunk that is on disk since `spooled_ns`. May run in a thread.
 
-        Where several feeds share a chunk of more than 2,048 rows, about so many of it are
+        Where several feeds share a chunk of more than 512 rows, about so many of it are
         measured, and stand for the others.
         """
         if not rows.height or "event_time" not in rows.columns:

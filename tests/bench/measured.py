@@ -20,7 +20,7 @@ from tests.bench.peers.steady import BEGIN, END
 from tests.harness import write_config
 
 ROOT = Path(__file__).parents[2]
-_RATE = 1_000_000
+RATE = 1_000_000
 """Events a second that the vendor offers: more than anybody here takes."""
 
 
@@ -32,7 +32,7 @@ class Load:
     events: int = 2_000_000
     symbols: int = 5000
     duplicates: float = 0.01
-    rate: int = _RATE
+    rate: int = RATE
     live: bool = False
     connections: int = 1
 
