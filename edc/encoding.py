@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from edc import __version__, seal
-from edc.events import SCHEMA_VERSION, time_column
+from edc.events import SCHEMA_VERSION, span, time_column
 
 _ROW_GROUP = 122_880
 _LEVEL = 1
@@ -24,7 +24,7 @@ _LEVEL = 1
 _SCHEMA = "ARROW:schema"
 _MORE = 0x80
 """Set in each byte of a varint but the last."""
-_TEXT = b"\x18"
+_THRIFT_TEXT = b"\x18"
 """Before the length of a text, a varint, in the field that follows on the last one: see Thrift's
 compact protocol, https://github.com/apache/thrift/blob/master/doc/specs/."""
 
@@ -49,9 +49,8 @@ def serialised(
 ) -> Serialised:
     """Rows of a table as a file, in the columns that `shaped` gives them."""
     column = time_column(event_type)
-    rows = in_order(rows.rechunk(), column)
-    times = rows[column].to_physical()
-    low, high = int(times.min()), int(times.max())  # type: ignore[arg-type]
+    rows = in_order(numbered(rows.rechunk()), column)
+    low, high = span(event_type, rows)
     metadata = {
         "edc.schema_version": str(SCHEMA_VERSION),
         "edc.version": __version__,
@@ -65,11 +64,12 @@ def serialised(
 
 def parquet(rows: pl.DataFrame, metadata: Mapping[str, str]) -> tuple[memoryview, bytes]:
     """Rows as Parquet, the pages and the footer; columns of Enum are as if they were texts."""
-    if not _as_texts():
+    if not _writes_as_texts():
         rows = rows.cast({pl.Enum: pl.String})
     pages, footer = seal.parted(_written(rows, metadata))
     if any(isinstance(dtype, pl.Enum) for dtype in rows.dtypes):
-        footer = _retold(footer, _described(tuple(_texts(rows).items())))
+        texts = rows.clear().cast({pl.Enum: pl.String})
+        footer = _with_schema(footer, _schema_of(tuple(texts.schema.items())))
     return pages, footer
 
 
@@ -87,14 +87,14 @@ def _written(rows: pl.DataFrame, metadata: Mapping[str, str]) -> memoryview:
 
 
 @functools.cache
-def _as_texts() -> bool:
+def _writes_as_texts() -> bool:
     """Whether Polars makes of numbered texts the pages that it makes of texts."""
     texts = pl.DataFrame({"a": ["x", "x", None, "y"] * 8, "b": ["z"] * 32})
     pages, footer = seal.parted(_written(texts, {}))
-    numbered = texts.cast({"a": pl.Enum(["x", "y"]), "b": pl.Enum(["z"])})
-    other_pages, other_footer = seal.parted(_written(numbered, {}))
+    as_numbers = texts.cast({"a": pl.Enum(["x", "y"]), "b": pl.Enum(["z"])})
+    other_pages, other_footer = seal.parted(_written(as_numbers, {}))
     try:
-        same = other_pages == pages and _retold(other_footer, _schema_in(footer)) == footer
+        same = other_pages == pages and _with_schema(other_footer, _schema_in(footer)) == footer
     except ValueError:
         same = False
     if not same:
@@ -102,16 +102,8 @@ def _as_texts() -> bool:
     return same
 
 
-def _texts(rows: pl.DataFrame) -> dict[str, pl.DataType]:
-    """The columns of rows, with texts for numbered ones."""
-    return {
-        name: pl.String() if isinstance(dtype, pl.Enum) else dtype
-        for name, dtype in rows.schema.items()
-    }
-
-
 @functools.lru_cache
-def _described(columns: tuple[tuple[str, pl.DataType], ...]) -> bytes:
+def _schema_of(columns: tuple[tuple[str, pl.DataType], ...]) -> bytes:
     """What a file of these columns says to readers of Arrow."""
     return _schema_in(seal.parted(_written(pl.DataFrame(schema=dict(columns)), {}))[1])
 
@@ -122,10 +114,10 @@ def _schema_in(footer: bytes) -> bytes:
     return footer[at:end]
 
 
-def _retold(footer: bytes, schema: bytes) -> bytes:
+def _with_schema(footer: bytes, schema: bytes) -> bytes:
     """A footer with another entry for readers of Arrow. Raises ValueError where it has none."""
     start, _, end = _entry(footer)
-    return seal.footer(footer[:start] + _varint(len(schema)) + schema + footer[end:])
+    return seal.with_length(footer[:start] + _varint(len(schema)) + schema + footer[end:])
 
 
 def _entry(footer: bytes) -> tuple[int, int, int]:
@@ -133,7 +125,7 @@ def _entry(footer: bytes) -> tuple[int, int, int]:
 
     It is the last that looks like it: only what edc says of the file comes after it.
     """
-    key = _TEXT + _varint(len(_SCHEMA)) + _SCHEMA.encode() + _TEXT
+    key = _THRIFT_TEXT + _varint(len(_SCHEMA)) + _SCHEMA.encode() + _THRIFT_TEXT
     at = start = footer.rindex(key) + len(key)
     size = shift = 0
     while footer[at] & _MORE:
@@ -152,34 +144,33 @@ def _varint(number: int) -> bytes:
     return bytes([*found, number])
 
 
-def in_order(rows: pl.DataFrame, column: str) -> pl.DataFrame:
-    """Rows by symbol, then by the time in `column`, then by `created_at`; nulls come last.
-
-    Symbols are numbered in their order, and the rows are sorted by numbers. Where those of each
-    symbol have come in the order of their times, which is most often, that of symbols is all.
-    `rows` should be in one piece: to take them from here and there costs five times as much.
-    """
-    rows = _numbered(rows)
-    keys = rows.select("symbol", column, "created_at").select(pl.all().to_physical())
-    order = _order(keys, "symbol")
-    if not _is_ordered(keys[order], column):
-        order = _order(keys, *keys.columns)
-    return rows[order]
-
-
-def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
+def numbered(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with numbers for the texts of `symbol`, in their order, and for those that never change.
 
     Of other texts it is as much work to number them as to write them.
     """
     symbols = rows["symbol"]
-    numbered = [symbols.cast(pl.Enum(symbols.drop_nulls().unique().sort()))]
+    columns = [symbols.cast(pl.Enum(symbols.drop_nulls().unique().sort()))]
     for column in rows.select(pl.selectors.string().exclude("symbol")):
         text = column[0]
         if text is not None and text == column[-1] and column.eq_missing(text).all():
             constant = pl.Series(column.name, [text], dtype=pl.Enum([text]))
-            numbered.append(constant.new_from_index(0, rows.height))
-    return rows.with_columns(numbered)
+            columns.append(constant.new_from_index(0, rows.height))
+    return rows.with_columns(columns)
+
+
+def in_order(rows: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Rows by symbol, then by the time in `column`, then by `created_at`; nulls come last.
+
+    Of rows whose symbols are `numbered`. Where those of each symbol have come in the order of their
+    times, which is most often, that of symbols is all. They should be in one piece: to take them
+    from here and there costs five times as much.
+    """
+    keys = rows.select("symbol", column, "created_at").select(pl.all().to_physical())
+    order = _order(keys, "symbol")
+    if not _is_ordered(keys[order], column):
+        order = _order(keys, *keys.columns)
+    return rows[order]
 
 
 def _order(keys: pl.DataFrame, *names: str) -> pl.Series:

@@ -300,6 +300,13 @@ def distinct(event_type: str, rows: pl.DataFrame) -> pl.DataFrame:
     return without(rows, again)
 
 
+def span(event_type: str, rows: pl.DataFrame) -> tuple[int, int]:
+    """The first and the last time of rows, of which there is one at least, ns."""
+    time = pl.col(time_column(event_type)).to_physical()
+    first, last = rows.select(time.min().alias("first"), time.max().alias("last")).row(0)
+    return first, last
+
+
 def without(rows: pl.DataFrame, numbers: pl.Series) -> pl.DataFrame:
     """All rows but those of these numbers, counted from 0."""
     return rows.with_row_index("row").filter(~pl.col("row").is_in(numbers.implode())).drop("row")

@@ -26,7 +26,7 @@ def readiness(parts: Parts) -> dict[str, bool]:
         if runner.feed.required
     }
     for kind, queue in parts.queues.items():
-        checks[f"queue {kind}"] = len(queue) < queue.capacity
+        checks[f"queue {kind}"] = not queue.is_full
     for kind, lane in parts.lanes.items():
         for stage in get_args(Stage):
             checks[f"{stage} {kind}"] = stage not in lane.stats.problems

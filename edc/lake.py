@@ -19,7 +19,7 @@ import polars as pl
 from edc import files, partitions
 from edc.claim import Claim
 from edc.encoding import serialised
-from edc.events import conform, identity, time_column, version_of, without
+from edc.events import conform, identity, span, time_column, version_of, without
 from edc.seal import UNREADABLE
 from edc.times import SECOND
 from edc.volumes import LocalVolume, Volume
@@ -254,7 +254,7 @@ def unheld(
     columns of identity, or None; see `near`.
     """
     time = pl.col(time_column(event_type)).to_physical()
-    first, last = rows.select(time.min().alias("first"), time.max().alias("last")).row(0)
+    first, last = span(event_type, rows)
     for name, (low, high) in ranges.items():
         if high < first or low > last:
             continue

@@ -86,14 +86,14 @@ class Queue:
         self._text += len(batch.text)
         if len(self) >= self._untroubled or self._text >= MOST_TEXT:
             self.plenty.set()
-            self.must_wait = self._is_full()
+            self.must_wait = self.is_full
 
     def _filled(self, row: Row) -> Row | None:
         """There is much, or no room, or no more after the last row."""
         rows = self._rows
         self.plenty.set()
         if self.when_full is WhenFull.BLOCK:
-            self.must_wait = self._is_full()
+            self.must_wait = self.is_full
             return None
         if len(rows) <= self.capacity:
             return None
@@ -106,7 +106,9 @@ class Queue:
         assert not isinstance(oldest, Batch)
         return oldest
 
-    def _is_full(self) -> bool:
+    @property
+    def is_full(self) -> bool:
+        """True where no more is to come for now: of rows, or of text."""
         return len(self) >= self.capacity or self._text >= MOST_TEXT
 
     async def room(self) -> None:
@@ -134,7 +136,7 @@ class Queue:
         self.taken += before - len(self)
         if len(self) < self._untroubled and self._text < MOST_TEXT:
             self.plenty.clear()
-        if not self._is_full():
+        if not self.is_full:
             self.must_wait = False
             self._has_room.set()
         return taken

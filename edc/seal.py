@@ -44,10 +44,10 @@ def parted(data: memoryview) -> tuple[memoryview, bytes]:
     return data[:start], bytes(data[start:])
 
 
-def footer(data: bytes) -> bytes:
-    """A footer, whose length and whose last magic may be those of another, with its own."""
-    body = data[:-_TAIL]
-    return body + len(body).to_bytes(4, "little") + data[-4:]
+def with_length(footer: bytes) -> bytes:
+    """A footer that says its own length, in place of whatever length it says."""
+    body = footer[:-_TAIL]
+    return body + len(body).to_bytes(4, "little") + footer[-4:]
 
 
 def sealed(pages: memoryview, footer: bytes) -> bytes:

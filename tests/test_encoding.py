@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edc import encoding, seal
-from edc.encoding import in_order, serialised
+from edc.encoding import in_order, numbered, serialised
 from edc.events import schema
 
 PROPERTY = settings(max_examples=150, deadline=None, derandomize=True)
@@ -73,7 +73,7 @@ def test_what_is_written_is_read_in_the_order_of_symbols_and_times(
 
 def test_the_file_is_the_one_that_texts_would_have_made_byte_for_byte() -> None:
     rows = of_many(1000)
-    ordered = in_order(rows, "event_time")
+    ordered = in_order(numbered(rows), "event_time")
     assert {name for name, dtype in ordered.schema.items() if isinstance(dtype, pl.Enum)} == {
         *("symbol", "event_type", "vendor")
     }
@@ -107,14 +107,14 @@ def test_other_readers_find_texts_and_may_pass_over_what_they_do_not_want(tmp_pa
 def another_polars(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One that does not say what its columns are to readers of Arrow."""
     monkeypatch.setattr("edc.encoding._SCHEMA", "arrow-schema")
-    encoding._as_texts.cache_clear()
+    encoding._writes_as_texts.cache_clear()
     yield
-    encoding._as_texts.cache_clear()
+    encoding._writes_as_texts.cache_clear()
 
 
 @pytest.mark.usefixtures("another_polars")
 def test_a_polars_that_writes_in_another_way_is_given_texts() -> None:
-    assert not encoding._as_texts()
+    assert not encoding._writes_as_texts()
     rows = of_many(10)
 
     made = serialised("trade", rows, "main", "")
@@ -130,23 +130,23 @@ def test_an_entry_of_any_length_is_found_and_replaced(length: int) -> None:
     key = b"\x18\x0cARROW:schema\x18"
     footer = b"before" + key + encoding._varint(3) + b"old" + b"after" + tail
 
-    told = encoding._retold(footer, b"x" * length)
+    told = encoding._with_schema(footer, b"x" * length)
 
     assert encoding._schema_in(told) == b"x" * length
     assert told.startswith(b"before" + key)
     body = told[:-8]
     assert body.endswith(b"after")
     assert told[-8:] == len(body).to_bytes(4, "little") + b"PAR1"
-    assert encoding._retold(told, b"old")[:-8] == footer[:-8]
+    assert encoding._with_schema(told, b"old")[:-8] == footer[:-8]
 
 
 def test_a_footer_without_an_entry_is_refused() -> None:
     with pytest.raises(ValueError, match="not found"):
-        encoding._retold(b"none" + bytes(8), b"")
+        encoding._with_schema(b"none" + bytes(8), b"")
 
 
 def test_what_is_sealed_is_parted_as_it_was() -> None:
-    pages, footer = encoding.parquet(in_order(of_many(10), "event_time"), {})
+    pages, footer = encoding.parquet(in_order(numbered(of_many(10)), "event_time"), {})
 
     again = seal.parted(memoryview(bytes(pages) + footer))
 

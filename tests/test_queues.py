@@ -237,6 +237,7 @@ async def test_much_text_fills_a_queue_as_many_rows_do(monkeypatch: pytest.Monke
     assert not queue.plenty.is_set()
     queue.put_batch(texts(40))
     assert queue.must_wait
+    assert queue.is_full
     assert queue.plenty.is_set()
     queue.put(row(1))
     assert queue.must_wait

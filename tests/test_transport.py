@@ -88,6 +88,18 @@ class Full(Collector):
         await self.emptied.wait()
 
 
+class Reads(Collector):
+    """A receiver that notes the sizes of the messages of each read."""
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        super().__init__(narrow=narrow)
+        self.reads: list[list[int]] = []
+
+    def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
+        self.reads.append([len(each) for each in frames])
+        return super().receive_many(frames, received_ns, epoch)
+
+
 class Pushed:
     """A websocket adapter with nothing to say."""
 
@@ -436,43 +448,25 @@ async def test_who_has_no_room_reads_no_more_and_keeps_little(
 async def test_many_messages_of_one_read_are_handed_over_by_and_by_the_last_words_too(
     connect: Library,
 ) -> None:
-    class Counting(Collector):
-        def __init__(self) -> None:
-            super().__init__(narrow=True)
-            self.sizes: list[int] = []
-
-        def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
-            self.sizes.append(len(frames))
-            return super().receive_many(frames, received_ns, epoch)
-
     messages = [b"%06d" % number for number in range(20_000)]
 
     async def talk(writer: asyncio.StreamWriter) -> None:
         writer.write(b"".join(b"\x81\x06" + data for data in messages) + b"\x88\x02\x03\xe8")
         await writer.drain()
 
-    receiver = Counting()
+    receiver = Reads(narrow=True)
     async with raw_server(talk) as address:
         patient = pushed(connect, f"ws://{address}", timing=Timing())
         with pytest.raises(Retriable, match="1000"):
             await patient.run(receiver, asyncio.Event())
 
     assert [frame.data for frame in receiver.frames] == messages
-    assert max(receiver.sizes) == MOST_AT_ONCE
+    assert max(map(len, receiver.reads)) == MOST_AT_ONCE
 
 
 async def test_however_much_the_kernel_has_a_read_brings_a_quarter_of_a_mebibyte_at_most(
     connect: Library,
 ) -> None:
-    class Weighing(Collector):
-        def __init__(self) -> None:
-            super().__init__()
-            self.sizes: list[int] = []
-
-        def receive_many(self, frames: Sequence[bytes], received_ns: int, epoch: int) -> bool:
-            self.sizes.append(sum(map(len, frames)))
-            return super().receive_many(frames, received_ns, epoch)
-
     size, count = 1000, 8000
 
     async def talk(writer: asyncio.StreamWriter) -> None:
@@ -480,14 +474,14 @@ async def test_however_much_the_kernel_has_a_read_brings_a_quarter_of_a_mebibyte
         writer.write(b"\x88\x02\x03\xe8")
         await writer.drain()
 
-    receiver = Weighing()
+    receiver = Reads()
     async with raw_server(talk) as address:
         patient = pushed(connect, f"ws://{address}", timing=Timing())
         with pytest.raises(Retriable, match="1000"):
             await patient.run(receiver, asyncio.Event())
 
     assert len(receiver.frames) == count
-    assert max(receiver.sizes) <= (256 << 10) + size
+    assert max(map(sum, receiver.reads)) <= (256 << 10) + size
 
 
 async def test_what_came_before_anybody_read_is_delivered_first_and_the_rest_waits_outside(

@@ -108,7 +108,7 @@ class Socket(WSListener):
         under = transport.underlying_transport
         protocol = under.get_protocol()
         if isinstance(protocol, asyncio.BufferedProtocol) and not transport.is_secure:
-            under.set_protocol(_Sips(protocol))
+            under.set_protocol(_BoundedReads(protocol))
         under.pause_reading()
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -252,12 +252,13 @@ class Socket(WSListener):
         self._transport.disconnect(graceful=False)
 
 
-class _Sips(asyncio.BufferedProtocol):
+class _BoundedReads(asyncio.BufferedProtocol):
     """A protocol of the library that is given no more than `_MOST_READ` bytes at once.
 
     It reads into a buffer that is doubled whenever a read fills it, and never shrinks again: left
-    alone, that of each connection would grow to as much as the kernel keeps. Over TLS a read is a
-    record, 16 KiB at most, and the buffer stays small by itself.
+    alone, that of each connection would grow to as much as the kernel keeps. Not for TLS, where a
+    read is a record, 16 KiB at most, so that the buffer stays small by itself; and where a
+    transport that is paused while its buffer is full would not go on.
     """
 
     def __init__(self, protocol: asyncio.BufferedProtocol) -> None:
